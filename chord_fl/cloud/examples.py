@@ -1,0 +1,64 @@
+"""Training examples: cut a sequence, profile what comes before the cut, predict only what comes after it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chord_fl.data.interactions import Interactions
+
+WINDOWS_PER_CUT = 4  # a plan serves this many windows after its cut: it amortises profile and plan, as a device would
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some cuts, each with the history before it and the windows after it."""
+
+    history: Tensor  # [B, h] int64, left-padded with 0
+    windows: Tensor  # [B * WINDOWS_PER_CUT, w] int64, 0 where there is nothing
+    targets: Tensor  # [B * WINDOWS_PER_CUT, w] int64, the item after each of `windows`; 0 where no loss is due
+
+
+def batches(
+    training: Interactions, window: int, history: int, size: int, generator: np.random.Generator
+) -> Iterator[Batch]:
+    """One epoch: every item but a user's first is the target once, in segments with a random phase per user.
+
+    Items before a segment's first target are the profile's; the segment's own items never are. The first window of a
+    segment begins with the last item before the cut, since a device knows that item too.
+    """
+    segment = WINDOWS_PER_CUT * window
+    begins, ends = training.offsets[:-1], training.offsets[1:]
+    phase = generator.integers(0, segment, training.users)
+    segments = np.maximum(0, (training.lengths - 1 + phase + segment - 1) // segment)
+    user = np.repeat(np.arange(training.users), segments)
+    index = np.arange(len(user)) - np.repeat(np.cumsum(segments) - segments, segments)
+    cut = begins[user] + 1 - phase[user] + index * segment  # position of the first target, before the user's own at first
+    order = generator.permutation(len(user))
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        begin, end, at = begins[user[chosen]], ends[user[chosen]], cut[chosen]
+        first = np.maximum(at, begin + 1)
+        targets = _take(training, at, segment, begin + 1, end)
+        yield Batch(
+            history=_take(training, first - history, history, begin, first),
+            windows=_take(training, at - 1, segment, begin, end - 1).reshape(-1, window),
+            targets=targets.reshape(-1, window),
+        )
+
+
+def _take(
+    interactions: Interactions,
+    start: NDArray[np.int64],
+    length: int,
+    low: NDArray[np.int64],
+    high: NDArray[np.int64],
+) -> Tensor:
+    """Items [B, length] from positions `start ..`, 0 for the positions outside `low .. high - 1`."""
+    position = start[:, None] + np.arange(length)
+    inside = (position >= low[:, None]) & (position < high[:, None])
+    items = interactions.items[np.where(inside, position, 0)]
+    return torch.from_numpy(np.where(inside, items, 0).astype(np.int64))

@@ -1,0 +1,79 @@
+"""The two models that the cloud trains: CHORD's, and the full-precision backbone of the baselines.
+
+Both answer one call: given a history and the windows that follow it, the states after each item of the windows.
+"""
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from chord_fl.cloud.importance import Importance
+from chord_fl.cloud.plan import Plan, plan
+from chord_fl.models.sasrec import SASRec
+from chord_fl.models.spec import ModelSpec
+from chord_fl.quantization.bank import apply_codes, apply_gates, bank
+
+
+class CloudModel(Protocol):
+    """What training and validation ask of a model."""
+
+    spec: ModelSpec
+    backbone: SASRec
+
+    def __call__(self, history: Tensor, windows: Tensor) -> Tensor: ...
+
+
+class ChordModel(nn.Module):
+    """A frozen random backbone, the profile encoder, and the hypernetworks that plan its precision per user."""
+
+    def __init__(self, spec: ModelSpec, beta: float, temperature: float, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.spec, self.beta, self.temperature = spec, beta, temperature
+        self.backbone = spec.build_backbone(dropout)
+        self.encoder = spec.build_encoder()
+        self.importance = Importance(spec.layout, spec.dim)
+        self._copies = len(spec.layout.layers)
+        for index, copies in enumerate(bank(spec.frozen_weights(), spec.levels)):
+            self.register_buffer(f"_copies{index}", copies, persistent=False)
+
+    @property
+    def bank(self) -> list[Tensor]:
+        """The frozen layers in every bit-width, [4, out, in] each."""
+        return [self.get_buffer(f"_copies{index}") for index in range(self._copies)]
+
+    def plan(self, profiles: Tensor) -> Plan:
+        """The precision plan for each of `profiles` [B, l]."""
+        scores, layer_scores = self.importance(profiles)
+        return plan(scores, layer_scores, self.spec.layout, self.beta, self.temperature)
+
+    def forward(self, history: Tensor, windows: Tensor) -> Tensor:
+        """States [N, w, d] of `windows` [N, w]; N / B consecutive windows belong to each of `history` [B, h].
+
+        The gradient reaches profile and hypernetworks through the plan alone (straight-through).
+        """
+        codes, gates = self.plan(self.encoder(history, self.backbone.items))
+        widths = self.spec.layout.widths
+        layers = zip(self.bank, codes.split(widths, dim=1), gates.split(widths, dim=1), strict=True)
+        states: Tensor = self.backbone(windows, [apply_gates(*layer) for layer in layers])
+        return states
+
+    def with_codes(self, codes: Tensor, windows: Tensor) -> Tensor:
+        """States [B, w, d] of one window per device under given plans `codes` [B, C]: the deployed forward pass."""
+        layers = zip(self.bank, codes.split(self.spec.layout.widths, dim=1), strict=True)
+        states: Tensor = self.backbone(windows, [apply_codes(*layer) for layer in layers])
+        return states
+
+
+class FullPrecision(nn.Module):
+    """The same backbone with its matrices trained in full precision: the paper's Base."""
+
+    def __init__(self, spec: ModelSpec, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone = spec.build_backbone(dropout)
+        self.weights = nn.ParameterList(nn.Parameter(weight) for weight in spec.frozen_weights())
+
+    def forward(self, history: Tensor, windows: Tensor) -> Tensor:
+        """States [N, w, d] of `windows` [N, w]; `history` goes unused: nothing here knows the user beyond the window."""
+        states: Tensor = self.backbone(windows, list(self.weights))
+        return states

@@ -1,0 +1,174 @@
+"""Training on the cloud: next-item cross-entropy over the whole catalogue, early stop on validation, resumable.
+
+Nothing of an epoch's randomness depends on the epochs before it, so an interrupted training resumes to the same model.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from chord_fl.cloud import checkpoint
+from chord_fl.cloud.examples import Batch, batches
+from chord_fl.cloud.model import ChordModel, FullPrecision
+from chord_fl.cloud.validation import Split, split, validate
+from chord_fl.config import Config, TrainConfig
+from chord_fl.data.interactions import Interactions
+from chord_fl.errors import ChordError
+
+RESUME_FILE = "resume.safetensors"
+BEST_FILE = "best.safetensors"
+_VALIDATION_USERS = 2000  # enough for a standard error of 0.006 on HR@10, and cheap for any population
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A row of the training curve."""
+
+    epoch: int
+    loss: float
+    validation: Mapping[str, float]
+    best: bool  # the best on validation so far
+    seconds: float
+
+    def row(self) -> dict[str, float]:
+        """The figures as one flat row of `training.csv`."""
+        return {k: v for k, v in asdict(self).items() if k != "validation"} | dict(self.validation)
+
+
+def train(
+    config: Config,
+    interactions: Interactions,
+    items: int,
+    method: str,
+    folder: Path,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+    on_batch: Callable[[int, int], None] = lambda done, users: None,
+) -> checkpoint.Trained:
+    """Train `method` ("chord" or "full") in `folder`, going on from where an interrupted run of it stopped.
+
+    `interactions` are whole sequences: the last item is never touched, the one before it validates. `on_batch` is
+    called with the epoch's batches done, `on_epoch` after validation. Raises CheckpointError if `folder` holds
+    another configuration or cannot be written, ChordError if the loss is no longer finite.
+    """
+    checkpoint.start_folder(folder, config, method)
+    device = torch.device(config.train.device)
+    torch.manual_seed(config.seed)
+    model = checkpoint.build(config, items, method).to(device)
+    optimiser = _optimiser(model, config.train)
+    curve = _resume(model, optimiser, folder, device)
+    known = _without_test_and_validation(interactions)
+    held = split(
+        interactions.rows(0, min(interactions.users, _VALIDATION_USERS)), 1, config.model.window, config.model.history
+    )
+    best = max((row for row in curve), key=lambda row: row["ndcg@10"], default=None)
+    for epoch in range(len(curve) + 1, config.train.epochs + 1):
+        if best is not None and epoch - 1 - best["epoch"] >= config.train.patience:
+            break
+        started = time.perf_counter()
+        loss = _one_epoch(model, optimiser, known, config, epoch, on_batch)
+        seconds = time.perf_counter() - started
+        validation = validate(model.eval(), held, config.seed, device).to_dict()
+        improved = best is None or validation["ndcg@10"] > best["ndcg@10"]
+        done = Epoch(epoch, loss, validation, improved, seconds)
+        curve.append(done.row())
+        if improved:
+            best = curve[-1]
+            checkpoint.write_tensors(folder / BEST_FILE, model.state_dict())
+        checkpoint.write_tensors(folder / RESUME_FILE, _resumable(model, optimiser, epoch))
+        pd.DataFrame(curve).to_csv(folder / checkpoint.CURVE_FILE, index=False)
+        on_epoch(done)
+    (folder / BEST_FILE).replace(folder / checkpoint.MODEL_FILE)
+    (folder / RESUME_FILE).unlink(missing_ok=True)
+    return checkpoint.load(folder, config, method, items)
+
+
+def _one_epoch(
+    model: ChordModel | FullPrecision,
+    optimiser: torch.optim.Optimizer,
+    known: Interactions,
+    config: Config,
+    epoch: int,
+    on_batch: Callable[[int, int], None],
+) -> float:
+    torch.manual_seed(config.seed * 1_000_003 + epoch)
+    generator = np.random.default_rng([config.seed, epoch])
+    device = torch.device(config.train.device)
+    model.train()
+    total, count = torch.zeros((), device=device), 0
+    model_config = config.model
+    for batch in batches(known, model_config.window, model_config.history, config.train.batch_size, generator):
+        if len(batch.history) < 2:
+            continue  # batch norm across users needs two of them
+        loss = next_item_loss(model, Batch(*(part.to(device) for part in vars(batch).values())))
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+        total, count = total + loss.detach(), count + 1
+        on_batch(count, len(batch.history))
+    mean = float(total) / max(count, 1)
+    if not np.isfinite(mean):
+        raise ChordError(f"training diverged in epoch {epoch} (loss {mean}): lower train.learning_rate")
+    return mean
+
+
+def next_item_loss(model: ChordModel | FullPrecision, batch: Batch) -> Tensor:
+    """Mean cross-entropy, over the full catalogue, of the targets of a batch."""
+    due = (batch.targets > 0) & (batch.windows > 0)
+    logits = model.backbone.score(model(batch.history, batch.windows)[due])
+    return F.cross_entropy(logits[:, 1:], batch.targets[due] - 1)
+
+
+def _optimiser(model: ChordModel | FullPrecision, config: TrainConfig) -> torch.optim.Optimizer:
+    fast = list(model.importance.parameters()) if isinstance(model, ChordModel) else []
+    chosen = {id(parameter) for parameter in fast}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    groups = [{"params": rest, "lr": config.learning_rate}]
+    if fast:
+        groups.append({"params": fast, "lr": config.learning_rate * config.hypernetwork_rate})
+    return torch.optim.Adam(groups)
+
+
+def _without_test_and_validation(interactions: Interactions) -> Interactions:
+    keep = np.ones(len(interactions.items), dtype=bool)
+    for back in (1, 2):
+        keep[interactions.offsets[1:] - back] = False
+    offsets = interactions.offsets - 2 * np.arange(interactions.users + 1)
+    return Interactions(interactions.items[keep], offsets)
+
+
+def _resumable(model: torch.nn.Module, optimiser: torch.optim.Optimizer, epoch: int) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
+    return tensors | {"epoch": torch.tensor(epoch)}
+
+
+def _resume(
+    model: torch.nn.Module, optimiser: torch.optim.Optimizer, folder: Path, device: torch.device
+) -> list[dict[str, float]]:
+    """Restore what an interrupted run left, and return its curve up to there; empty if there is nothing."""
+    path = folder / RESUME_FILE
+    if not path.exists():
+        return []
+    tensors = checkpoint.read_tensors(path)
+    epoch = int(tensors.pop("epoch"))
+    state: dict[int, dict[str, Tensor]] = {}
+    weights: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        part, _, rest = name.partition(".")
+        if part == "model":
+            weights[rest] = value
+        else:
+            index, _, key = rest.partition(".")
+            state.setdefault(int(index), {})[key] = value.to(device)
+    checkpoint.restore(model, weights, folder)
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    curve = pd.read_csv(folder / checkpoint.CURVE_FILE, float_precision="round_trip").to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in curve[:epoch]]

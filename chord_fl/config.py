@@ -1,0 +1,198 @@
+"""The whole configuration of a run, checked before any work starts.
+
+Sections are frozen pydantic models, read from TOML and from command-line flags. `training_key` names what a checkpoint
+depends on: two runs that agree on it share the checkpoint.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from chord_fl.errors import ConfigError
+
+Tree = dict[str, Any]  # a configuration as TOML holds it
+
+Ladder = Literal["2-4-6-8", "2-5-6-7"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataConfig(_Section):
+    """Who did what, when."""
+
+    name: Literal["ml-100k", "csv", "synthetic"] = "ml-100k"
+    path: str | None = Field(None, description="file of the user's own; required for csv")
+    data_dir: str | None = Field(None, description="where downloads are kept; the user's cache directory if unset")
+    user_column: str = "user"
+    item_column: str = "item"
+    time_column: str = "timestamp"
+    core: Annotated[int, Field(ge=1, le=1000)] = 10
+    devices: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        None, description="devices to simulate; all users of a data set, 10,000 of a synthetic population if unset"
+    )
+    items: Annotated[int, Field(ge=20, le=1_000_000)] = Field(2000, description="catalogue of the synthetic population")
+
+    @model_validator(mode="after")
+    def _csv_needs_a_path(self) -> "DataConfig":
+        if self.name == "csv" and self.path is None:
+            raise ValueError("data.path is required when data.name is csv")
+        return self
+
+
+class ModelConfig(_Section):
+    """The backbone, what it sees, and how its channels are quantised."""
+
+    backbone: Literal["sasrec"] = "sasrec"
+    blocks: Annotated[int, Field(ge=1, le=64)] = 4
+    dim: Annotated[int, Field(ge=4, le=1024)] = 64
+    window: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="recent items that the backbone sees")
+    history: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="recent items that the profile sees")
+    ladder: Ladder = "2-4-6-8"
+    beta: Annotated[float, Field(ge=0, lt=0.5)] = Field(0.125, description="share of channels in each of the upper tiers")
+
+    @property
+    def levels(self) -> tuple[int, int, int, int]:
+        """The four bit-widths that the codes 0..3 stand for."""
+        a, b, c, d = (int(width) for width in self.ladder.split("-"))
+        return a, b, c, d
+
+
+class TrainConfig(_Section):
+    """Training on the cloud. None of this was chosen on a test item."""
+
+    train_users: Annotated[int, Field(ge=2, le=10_000_000)] = Field(5000, description="users that the cloud trains on")
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    patience: Annotated[int, Field(ge=1, le=100_000)] = Field(8, description="epochs without a better validation")
+    batch_size: Annotated[int, Field(ge=2, le=65536)] = Field(64, description="cut sequences per step")
+    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
+    hypernetwork_rate: Annotated[float, Field(gt=0, le=1000)] = Field(3.0, description="times the learning rate")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    weight_scale: Annotated[float, Field(gt=0, le=100)] = Field(1.0, description="frozen weights, times Xavier's")
+    temperature: Annotated[float, Field(gt=0, le=100)] = Field(0.3, description="of the straight-through estimator")
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field("cpu", description="cpu or cuda")
+    checkpoint: str | None = Field(None, description="folder of the checkpoint; in the user's cache if unset")
+
+
+class SimulationConfig(_Section):
+    """Rounds, and how the engine runs them. Only speed depends on the number of workers and devices per node."""
+
+    rounds: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    devices_per_node: Annotated[int, Field(ge=0, le=10_000_000)] = Field(0, description="0 chooses cohorts by itself")
+    workers: Annotated[int, Field(ge=0, le=1024)] = Field(0, description="processes; 0 for one per processor core")
+    candidates: Annotated[int, Field(ge=0, lt=100)] = Field(0, description="items to rank; 0 for the full catalogue")
+    seen: Literal["keep", "exclude"] = Field("keep", description="whether items of the history remain candidates")
+    profile_format: Literal["float32", "float16", "int8"] = "float16"
+    timeout: Annotated[float, Field(gt=0)] = Field(3600.0, description="seconds to wait for a round's replies")
+
+
+class StaticConfig(_Section):
+    """The full-precision cloud model, shipped once as it is or quantised after training."""
+
+    bits: Literal[2, 3, 4, 5, 6, 7, 8, 32] = 32
+
+
+class FinetuneConfig(_Section):
+    """The same model, fine-tuned on every device with its own history."""
+
+    steps: Annotated[int, Field(ge=1, le=10_000)] = 5
+    learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.01
+
+
+class Config(_Section):
+    """Everything that a run depends on."""
+
+    strategy: str = "chord"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    simulation: SimulationConfig = SimulationConfig()
+    static: StaticConfig = StaticConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
+
+    def training_view(self, method: str) -> Tree:
+        """What the checkpoint of `method` ("chord" or "full") depends on, and nothing else."""
+        data = self.data.model_dump(exclude={"devices", "data_dir"}, exclude_none=True)
+        model = self.model.model_dump()
+        train = self.train.model_dump(exclude={"device", "checkpoint"})
+        if method == "full":  # no plans, hence none of what makes them
+            model = {k: v for k, v in model.items() if k not in ("history", "ladder", "beta")}
+            train = {k: v for k, v in train.items() if k not in ("hypernetwork_rate", "weight_scale", "temperature")}
+        return {"method": method, "seed": self.seed, "data": data, "model": model, "train": train}
+
+    def training_key(self, method: str) -> str:
+        """A short name for `training_view`: runs that agree on it share a checkpoint."""
+        view = json.dumps(self.training_view(method), sort_keys=True)
+        return f"{self.data.name}-{method}-{hashlib.sha256(view.encode()).hexdigest()[:12]}"
+
+
+def make_config(tree: Mapping[str, Any]) -> Config:
+    """Check a configuration tree. Raises ConfigError: one line with key, value and what is allowed."""
+    try:
+        return Config.model_validate(dict(tree))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{key}: unknown key; {_known_keys(first['loc'][:-1])}") from error
+        message = first["msg"].removeprefix("Value error, ")
+        where = f"{key} = {first['input']!r}: " if key and not isinstance(first["input"], dict) else ""
+        raise ConfigError(where + message[0].lower() + message[1:]) from error
+
+
+def overlay(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> Tree:
+    """`tree` with `changes`, whose keys are dotted ("model.window"), laid over it; neither is modified."""
+    result: Tree = json.loads(json.dumps(tree))
+    for dotted, value in changes.items():
+        *sections, key = dotted.split(".")
+        node = result
+        for section in sections:
+            node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"{dotted}: {section} is a value, not a section")
+        node[key] = value
+    return result
+
+
+def read_toml(path: Path) -> Tree:
+    """A TOML file as a tree. Raises OSError, or ValueError where it cannot be parsed."""
+    with path.open("rb") as file:
+        return tomllib.load(file)
+
+
+def write_toml(path: Path, tree: Mapping[str, Any]) -> None:
+    """Write a tree without its empty (None) values, which TOML cannot hold."""
+    path.write_text(tomli_w.dumps(_without_none(tree)))
+
+
+def describe_difference(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str:
+    """The first key in which two trees differ, with both values; empty if they agree."""
+    for key in sorted(found.keys() | wanted.keys()):
+        there, here = found.get(key), wanted.get(key)
+        if isinstance(there, dict) and isinstance(here, dict):
+            nested = describe_difference(there, here, f"{prefix}{key}.")
+            if nested:
+                return nested
+        elif there != here:
+            return f"{prefix}{key} is {there!r} there, {here!r} here"
+    return ""
+
+
+def _known_keys(location: tuple[int | str, ...]) -> str:
+    section: Any = Config
+    for part in location:
+        section = section.model_fields[str(part)].annotation
+    return "known here: " + ", ".join(section.model_fields)
+
+
+def _without_none(tree: Mapping[str, Any]) -> Tree:
+    pairs = ((key, _without_none(value) if isinstance(value, Mapping) else value) for key, value in tree.items())
+    return {key: value for key, value in pairs if value is not None}

@@ -1,0 +1,1 @@
+"""Who did what, when: data sets as time-ordered item sequences, one per user."""

@@ -1,0 +1,60 @@
+"""What a population did: every user's items in the order of time, and the leave-one-out split of them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SHORTEST = 3  # something to learn from, a validation item and a test item
+
+
+@dataclass(frozen=True, eq=False)
+class Interactions:
+    """Time-ordered item sequences of consecutive users, in CSR form.
+
+    items: [n] int32, 1 .. n_items; 0 is padding and never occurs.
+    offsets: [users + 1] int64; user i's items, oldest first, are `items[offsets[i]:offsets[i + 1]]`.
+    """
+
+    items: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    @property
+    def users(self) -> int:
+        """Number of users."""
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Number of items of each user, [users] int64."""
+        return np.diff(self.offsets)
+
+    def rows(self, first: int, count: int) -> "Interactions":
+        """Users `first .. first + count - 1` alone; the items are a view. The range must lie within `users`."""
+        offsets = self.offsets[first : first + count + 1]
+        return Interactions(self.items[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+
+def held_out(interactions: Interactions, drop: int) -> NDArray[np.int32]:
+    """The item at position -(drop + 1) of each user, [users] int32: `drop` 0 is the test item, 1 the validation item.
+
+    Raises ValueError if a user has no more than `drop` items.
+    """
+    if drop < 0 or (interactions.users and int(interactions.lengths.min()) <= drop):
+        raise ValueError(f"no item at position {-drop - 1} of every user")
+    return interactions.items[interactions.offsets[1:] - 1 - drop]
+
+
+def recent(interactions: Interactions, drop: int, length: int) -> NDArray[np.int32]:
+    """Each user's last `length` items before the last `drop`, [users, length] int32, left-padded with 0.
+
+    `drop` is 1 for what came before the test item, 2 for what came before the validation item. A user with no more
+    than `drop` items gets zeros. Raises ValueError if `drop` or `length` is negative.
+    """
+    if drop < 0 or length < 0:
+        raise ValueError(f"drop and length must not be negative, got {drop} and {length}")
+    if not len(interactions.items):
+        return np.zeros((interactions.users, length), dtype=np.int32)
+    first = interactions.offsets[:-1, None]
+    positions = interactions.offsets[1:, None] - drop - length + np.arange(length)
+    return np.where(positions >= first, interactions.items[np.maximum(positions, 0)], np.int32(0))

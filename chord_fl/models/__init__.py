@@ -1,0 +1,1 @@
+"""The networks that both sides hold: the backbones and the profile encoder."""

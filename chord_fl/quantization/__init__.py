@@ -1,0 +1,1 @@
+"""The affine quantiser, mixed-precision layers and packed integers."""
