@@ -56,7 +56,7 @@ class ModelConfig(_Section):
     window: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="recent items that the backbone sees")
     history: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="recent items that the profile sees")
     ladder: Ladder = "2-4-6-8"
-    beta: Annotated[float, Field(ge=0, lt=0.5)] = Field(0.125, description="share of channels in each of the upper tiers")
+    beta: Annotated[float, Field(ge=0, lt=0.5)] = Field(0.125, description="share of channels in each upper tier")
 
     @property
     def levels(self) -> tuple[int, int, int, int]:
@@ -73,8 +73,8 @@ class TrainConfig(_Section):
     patience: Annotated[int, Field(ge=1, le=100_000)] = Field(8, description="epochs without a better validation")
     batch_size: Annotated[int, Field(ge=2, le=65536)] = Field(64, description="cut sequences per step")
     learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
-    hypernetwork_rate: Annotated[float, Field(gt=0, le=1000)] = Field(3.0, description="times the learning rate")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    hypernetwork_rate: Annotated[float, Field(gt=0, le=1000)] = Field(10.0, description="times the learning rate")
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     weight_scale: Annotated[float, Field(gt=0, le=100)] = Field(1.0, description="frozen weights, times Xavier's")
     temperature: Annotated[float, Field(gt=0, le=100)] = Field(0.3, description="of the straight-through estimator")
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field("cpu", description="cpu or cuda")

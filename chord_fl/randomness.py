@@ -16,7 +16,7 @@ _WORDS_PER_STEP = 4  # one step of Philox's counter yields four 64-bit words
 def raw(seed: int, purpose: str, first: int, rows: int, columns: int) -> NDArray[np.uint64]:
     """Raw 64-bit words [rows, columns] of rows `first .. first + rows - 1` of the stream (seed, purpose).
 
-    A row's words depend on `columns` (rounded up to a multiple of four), so one purpose always asks for the same number.
+    A row's words depend on `columns` (rounded up to a multiple of four), so a purpose always asks for the same number.
     """
     steps = -(-columns // _WORDS_PER_STEP)
     key = np.array([seed, zlib.crc32(purpose.encode())], dtype=np.uint64)  # a list would pass large seeds by float64

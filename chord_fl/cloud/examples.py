@@ -36,7 +36,7 @@ def batches(
     segments = np.maximum(0, (training.lengths - 1 + phase + segment - 1) // segment)
     user = np.repeat(np.arange(training.users), segments)
     index = np.arange(len(user)) - np.repeat(np.cumsum(segments) - segments, segments)
-    cut = begins[user] + 1 - phase[user] + index * segment  # position of the first target, before the user's own at first
+    cut = begins[user] + 1 - phase[user] + index * segment  # position of the first target
     order = generator.permutation(len(user))
     for start in range(0, len(order), size):
         chosen = order[start : start + size]

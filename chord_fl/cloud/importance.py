@@ -5,8 +5,6 @@ users rank the channels alike; what makes plans differ is to standardise each ch
 (batch norm without affine, running statistics once deployed).
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 

@@ -20,7 +20,9 @@ class CloudModel(Protocol):
     spec: ModelSpec
     backbone: SASRec
 
-    def __call__(self, history: Tensor, windows: Tensor) -> Tensor: ...
+    def __call__(self, history: Tensor, windows: Tensor) -> Tensor:
+        """States [N, w, d] of `windows` [N, w]; N / B consecutive windows belong to each of `history` [B, h]."""
+        ...
 
 
 class ChordModel(nn.Module):
@@ -74,6 +76,6 @@ class FullPrecision(nn.Module):
         self.weights = nn.ParameterList(nn.Parameter(weight) for weight in spec.frozen_weights())
 
     def forward(self, history: Tensor, windows: Tensor) -> Tensor:
-        """States [N, w, d] of `windows` [N, w]; `history` goes unused: nothing here knows the user beyond the window."""
+        """States [N, w, d] of `windows` [N, w]; `history` goes unused: the window is all it knows."""
         states: Tensor = self.backbone(windows, list(self.weights))
         return states

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from chord_fl.cloud import checkpoint
 from chord_fl.cloud.examples import Batch, batches
 from chord_fl.cloud.model import ChordModel, FullPrecision
-from chord_fl.cloud.validation import Split, split, validate
+from chord_fl.cloud.validation import split, validate
 from chord_fl.config import Config, TrainConfig
 from chord_fl.data.interactions import Interactions
 from chord_fl.errors import ChordError

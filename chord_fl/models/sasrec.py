@@ -72,8 +72,8 @@ class SASRec(nn.Module):
             states = self.pointwise_norms[block](normed + attended)
             hidden = self.dropout(F.relu(linear(states, *inner)))
             states = (states + self.dropout(linear(hidden, *outer))) * real[..., None]
-        normed: Tensor = self.final_norm(states)
-        return normed
+        final: Tensor = self.final_norm(states)
+        return final
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor) -> Tensor:
         logits = torch.bmm(query, key.transpose(1, 2)) / math.sqrt(self.dim)
@@ -83,4 +83,5 @@ class SASRec(nn.Module):
 
     def score(self, states: Tensor) -> Tensor:
         """Logits [..., items + 1] of the whole catalogue; column 0 is padding and never an answer."""
-        return states @ self.items.weight.T
+        logits: Tensor = states @ self.items.weight.T
+        return logits

@@ -1,6 +1,7 @@
 """What the cloud ships to a device once: shared parameters as safetensors, frozen weights as a seed and their hash.
 
-The full-precision model of the baselines ships the same way, its trained matrices among the tensors.
+The trained model of the baselines ships the same way, its matrices among the tensors: as float32, or quantised and
+packed to b bits with a scale and a zero point per channel.
 """
 
 import hashlib
@@ -8,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load as load_tensors
@@ -19,6 +21,12 @@ from chord_fl.models.frozen import fingerprint
 from chord_fl.models.profile import ProfileEncoder
 from chord_fl.models.sasrec import SASRec
 from chord_fl.models.spec import ModelSpec
+from chord_fl.quantization.affine import Quantised, dequantise, quantise
+from chord_fl.quantization.packed import pack as pack_codes
+from chord_fl.quantization.packed import packed_bytes
+from chord_fl.quantization.packed import unpack as unpack_codes
+
+FULL_PRECISION_BITS = 32
 
 _MAX_BYTES = 2**31
 _SPEC_KEY = "chord-fl spec"
@@ -31,22 +39,43 @@ class Shipped:
     spec: ModelSpec
     backbone: SASRec
     encoder: ProfileEncoder | None  # None where nothing is personalised by a profile
-    weights: list[Tensor]  # [out, in] per layer: frozen from the seed, or trained
+    weights: list[Tensor]  # [out, in] per layer: frozen from the seed, or trained (and dequantised)
+    bits: int | None  # bit-width of trained matrices, 32 in full precision; None where a plan decides
     fingerprint: bytes  # of weights and ladder, 4 bytes
 
 
 def pack(
-    spec: ModelSpec, backbone: SASRec, encoder: ProfileEncoder | None = None, trained: Sequence[Tensor] | None = None
+    spec: ModelSpec,
+    backbone: SASRec,
+    encoder: ProfileEncoder | None = None,
+    trained: Sequence[Tensor] | None = None,
+    bits: int = FULL_PRECISION_BITS,
 ) -> bytes:
-    """Serialise a model for the devices. Without `trained` matrices the device regenerates the frozen ones."""
+    """Serialise a model for the devices: with `trained` matrices at `bits` bits, or to regenerate the frozen ones."""
     tensors = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
     if encoder is not None:
         tensors |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
-    if trained is not None:
-        tensors |= {f"weights.{index}": value.detach() for index, value in enumerate(trained)}
-    weights = spec.frozen_weights() if trained is None else trained
-    header = {**spec.to_dict(), "fingerprint": fingerprint(weights, spec.levels).hex()}
+    if trained is None:
+        weights, announced_bits = spec.frozen_weights(), None
+    else:
+        matrices, weights = _matrices([weight.detach().cpu() for weight in trained], bits)
+        tensors, announced_bits = tensors | matrices, bits
+    header = {**spec.to_dict(), "bits": announced_bits, "fingerprint": fingerprint(weights, spec.levels).hex()}
     return save_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {_SPEC_KEY: json.dumps(header)})
+
+
+def matrix_bytes(spec: ModelSpec, bits: int) -> int:
+    """Bytes of a shipment that hold trained matrices at `bits` bits and their float32 biases (W + B of Param)."""
+    sizes = spec.layout.sizes
+    biases = 4 * spec.layout.channels
+    if bits == FULL_PRECISION_BITS:
+        return 4 * spec.layout.weights + biases
+    return int(packed_bytes(np.full((1, len(sizes)), bits), sizes)[0]) + biases
+
+
+def fingerprint_of(shipment: bytes) -> bytes:
+    """The fingerprint that a shipment announces, for whoever made it; a device computes its own (`unpack`)."""
+    return bytes.fromhex(json.loads(_metadata(shipment)[_SPEC_KEY])["fingerprint"])
 
 
 def unpack(shipment: bytes, sha256: str) -> Shipped:
@@ -63,7 +92,7 @@ def unpack(shipment: bytes, sha256: str) -> Shipped:
     try:
         tensors = load_tensors(shipment)
         header = json.loads(_metadata(shipment)[_SPEC_KEY])
-        announced = header.pop("fingerprint")
+        announced, bits = header.pop("fingerprint"), header.pop("bits")
         spec = ModelSpec(**{**header, "levels": tuple(header["levels"])})
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise WireError(f"shipment: header unreadable ({error})") from error
@@ -74,13 +103,13 @@ def unpack(shipment: bytes, sha256: str) -> Shipped:
     if "encoder" in parts:
         encoder = spec.build_encoder()
         _load(encoder, parts.pop("encoder"), "encoder")
-    weights = _trained(spec, parts.pop("weights")) if "weights" in parts else spec.frozen_weights()
+    weights = spec.frozen_weights() if bits is None else _trained(spec, parts.pop("weights", {}), bits)
     if parts:
         raise WireError(f"shipment: unknown part {sorted(parts)[0]!r}")
     own = fingerprint(weights, spec.levels)
     if own.hex() != announced:
         raise WireError(f"shipment: weights hash to {own.hex()}, announced {announced}")
-    return Shipped(spec, backbone.eval(), None if encoder is None else encoder.eval(), weights, own)
+    return Shipped(spec, backbone.eval(), None if encoder is None else encoder.eval(), weights, bits, own)
 
 
 def _metadata(shipment: bytes) -> dict[str, str]:
@@ -107,9 +136,35 @@ def _load(module: torch.nn.Module, tensors: Mapping[str, Tensor], part: str) -> 
         raise WireError(f"shipment: {part} does not fit ({' '.join(str(error).split())[:200]})") from error
 
 
-def _trained(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> list[Tensor]:
-    expected = {str(index): (layer.channels, layer.size) for index, layer in enumerate(spec.layout.layers)}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
-    if found != expected:
-        raise WireError(f"shipment: weights do not fit the layout of {len(expected)} layers")
-    return [tensors[str(index)] for index in range(len(expected))]
+def _matrices(trained: Sequence[Tensor], bits: int) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """The tensors that carry `trained` at `bits` bits, and the matrices that a device will make of them."""
+    if bits == FULL_PRECISION_BITS:
+        return {f"weights.{index}": weight for index, weight in enumerate(trained)}, list(trained)
+    tensors, weights = {}, []
+    for index, weight in enumerate(trained):
+        quantised = quantise(weight, bits)
+        packed = pack_codes(quantised.codes.numpy(), np.full(len(weight), bits))
+        tensors[f"weights.{index}.codes"] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        tensors[f"weights.{index}.scale"] = quantised.scale
+        tensors[f"weights.{index}.zero_point"] = quantised.zero_point
+        weights.append(dequantise(quantised))
+    return tensors, weights
+
+
+def _trained(spec: ModelSpec, tensors: Mapping[str, Tensor], bits: int) -> list[Tensor]:
+    weights = []
+    for index, layer in enumerate(spec.layout.layers):
+        shape = (layer.channels, layer.size)
+        try:
+            if bits == FULL_PRECISION_BITS:
+                weight = tensors[str(index)]
+            else:
+                packed, scale, zero_point = (tensors[f"{index}.{part}"] for part in ("codes", "scale", "zero_point"))
+                codes = unpack_codes(packed.numpy().tobytes(), np.full(layer.channels, bits), layer.size)
+                weight = dequantise(Quantised(torch.from_numpy(codes), scale, zero_point))
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise WireError(f"shipment: weights of {layer.name} unreadable ({error})") from error
+        if tuple(weight.shape) != shape or weight.dtype != torch.float32:
+            raise WireError(f"shipment: weights of {layer.name} are {list(weight.shape)}, expected {list(shape)}")
+        weights.append(weight)
+    return weights

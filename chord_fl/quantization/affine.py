@@ -1,7 +1,8 @@
 """Uniform affine quantisation, min-max per channel: stateless functions on tensors.
 
 A channel's range always includes zero, so that zero is represented exactly, its zero point fits in the codes, and a
-constant channel keeps its value up to a rounding of float32. Scale and zero point come from the channel's own weights (paper, eq. 3).
+constant channel keeps its value up to a rounding of float32. Scale and zero point come from the channel's own weights
+(paper, eq. 3).
 """
 
 from typing import NamedTuple

@@ -1,0 +1,141 @@
+"""What a run leaves on disk: a row per device and round, a row per round, one summary. Written after every round.
+
+In all files bytes are payload bytes, and totals over the rows they cover; the envelope is apart.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from chord_fl.metrics import METRICS, hit_rate, means, ndcg
+from chord_fl.wire.ledger import Ledger
+
+COLUMNS = {
+    "round": np.int64,
+    "device": np.int64,
+    "strategy": str,
+    "average_bits": np.float64,
+    "memory_bytes": np.int64,
+    "memory_budget_bytes": np.int64,
+    "uplink_bytes": np.int64,
+    "downlink_bytes": np.int64,
+    "envelope_bytes": np.int64,
+    "rank": np.int64,
+    "ndcg@10": np.float64,
+    "hr@10": np.float64,
+    "rank_stranger": np.int64,
+    "seconds": np.float64,
+    "adaptation_seconds": np.float64,
+    "error": str,
+}
+
+
+@dataclass
+class Round:
+    """What a strategy knows at the end of a round."""
+
+    number: int
+    rows: pd.DataFrame  # by device: average_bits, memory_bytes, memory_budget_bytes, rank, rank_stranger, ..., error
+    plan_difference: float
+    wall_seconds: float
+
+
+class Record:
+    """Collects rounds and keeps the files of the run's folder up to date with what is finished."""
+
+    def __init__(self, folder: Path, facts: dict[str, Any], devices: int) -> None:
+        self.folder, self.devices = folder, devices
+        self.ledger = Ledger()
+        self._facts = facts  # strategy, dataset, backbone, seed, param_mbit and protocol: what is known beforehand
+        self._devices: list[pd.DataFrame] = []
+        self._rounds: list[dict[str, Any]] = []
+        self._started = time.perf_counter()
+
+    def add(self, done: Round) -> None:
+        """Take a finished round and write every file anew."""
+        bytes_ = self.ledger.totals(done.number).reindex(done.rows.index, fill_value=0)
+        rows = done.rows.join(bytes_)
+        ranks = rows["rank"].to_numpy()
+        rows = rows.assign(**{"ndcg@10": ndcg(ranks, 10), "hr@10": hit_rate(ranks, 10)})
+        rows = rows.reset_index(names="device").assign(round=done.number, strategy=self._facts["strategy"])
+        self._devices.append(rows[list(COLUMNS)].astype(COLUMNS))
+        self._rounds.append({"round": done.number, **self._figures([self._devices[-1]], done), **_speed(rows, done)})
+        self._write()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The figures of the whole run so far."""
+        wall = time.perf_counter() - self._started
+        rounds = pd.DataFrame(self._rounds)
+        figures = self._figures(self._devices, None)
+        if self._rounds:
+            figures["plan_difference"] = float(rounds["plan_difference"].mean())
+        busy = float(rounds["wall_seconds"].sum()) if self._rounds else 0.0
+        return {
+            **self._facts,
+            "devices": self.devices,
+            "rounds": len(self._rounds),
+            **figures,
+            "wall_seconds": wall,
+            "devices_per_second": self.devices * len(self._rounds) / busy if busy else 0.0,
+        }
+
+    def _figures(self, frames: list[pd.DataFrame], done: Round | None) -> dict[str, Any]:
+        rows = pd.concat(frames) if frames else pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)
+        ranked = rows[rows["error"] == ""]
+        own = means(ranked["rank"].to_numpy())
+        control = means(ranked.loc[ranked["rank_stranger"] > 0, "rank_stranger"].to_numpy())
+        return {
+            **{name: own[name] for name in METRICS},
+            "ndcg@10_stranger": control["ndcg@10"],
+            "hr@10_stranger": control["hr@10"],
+            "plan_difference": done.plan_difference if done else float("nan"),
+            "average_bits": _mean(ranked["average_bits"]),
+            "uplink_bytes": int(rows["uplink_bytes"].sum()),
+            "downlink_bytes": int(rows["downlink_bytes"].sum()),
+            "envelope_bytes": int(rows["envelope_bytes"].sum()),
+            "failures": int((rows["error"] != "").sum()),
+            "over_memory_budget": int((ranked["memory_bytes"] > ranked["memory_budget_bytes"]).sum()),
+            "adaptation_seconds": _mean(ranked["adaptation_seconds"]),
+        }
+
+    def _write(self) -> None:
+        _atomically(
+            self.folder / "devices.parquet", lambda path: pd.concat(self._devices).to_parquet(path, index=False)
+        )
+        _atomically(self.folder / "rounds.csv", lambda path: pd.DataFrame(self._rounds).to_csv(path, index=False))
+        _atomically(self.folder / "ledger.parquet", lambda path: self.ledger.table().to_parquet(path, index=False))
+        text = json.dumps(_without_nan(self.summary), indent=2) + "\n"
+        _atomically(self.folder / "summary.json", lambda path: path.write_text(text))
+
+
+def missing_rows(devices: NDArray[np.int64], reason: str) -> pd.DataFrame:
+    """Rows of devices that have no result, with the reason."""
+    blank = {name: "" if kind is str else kind(0) for name, kind in COLUMNS.items() if name not in ("device", "round")}
+    return pd.DataFrame({**blank, "error": reason}, index=pd.Index(devices, name="device"))
+
+
+def _speed(rows: pd.DataFrame, done: Round) -> dict[str, float]:
+    return {"wall_seconds": done.wall_seconds, "devices_per_second": len(rows) / done.wall_seconds}
+
+
+def _mean(values: pd.Series) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _without_nan(figures: dict[str, Any]) -> dict[str, Any]:
+    # JSON has no NaN; what was not measured is null
+    return {key: None if isinstance(value, float) and np.isnan(value) else value for key, value in figures.items()}
+
+
+def _atomically(path: Path, write: Any) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    os.replace(partial, path)

@@ -1,0 +1,1 @@
+"""Flower ServerApp and ClientApp, presets, the engine adapter and the command line."""

@@ -1,0 +1,251 @@
+"""The ClientApp: a node hosts a cohort of devices, consecutive ones; with one device per node it is that device.
+
+Each action answers for every device of the cohort. What goes wrong for one device is that device's error, what goes
+wrong for all of them is the error of each: nothing is raised to Flower.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+
+from chord_fl.config import Config, DataConfig
+from chord_fl.data import dataset
+from chord_fl.data.dataset import Dataset
+from chord_fl.data.interactions import Interactions
+from chord_fl.device import resources
+from chord_fl.device.adaptation import fit
+from chord_fl.device.finetuning import ranks_after_finetuning
+from chord_fl.device.model import DeviceModel, unpack
+from chord_fl.device.ranking import Candidates, Local, local, profiles, ranks_of_plans, ranks_of_weights
+from chord_fl.device.resources import Resources
+from chord_fl.models.shipment import FULL_PRECISION_BITS
+from chord_fl.quantization.packed import average_bits, packed_bytes
+from chord_fl.wire.candidates import decode_candidates
+from chord_fl.wire.plans import decode_plans
+from chord_fl.wire.profiles import encode_profiles
+from simulations.settings import config_of
+from strategies.messages import Scalar, devices_of, pack, payload_of, request_of
+
+app = ClientApp()
+
+Columns = dict[str, Any]
+
+
+@lru_cache(maxsize=4)
+def _dataset(config: DataConfig, seed: int) -> Dataset:
+    return dataset.load(config, seed)
+
+
+@lru_cache(maxsize=2)
+def _model(location: str, sha256: str) -> DeviceModel:
+    # simulated devices share a disk with the cloud: the download is a file, verified like one from anywhere
+    return unpack(Path(location).read_bytes(), sha256)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Devices `first .. first + count - 1` and what they hold, loaded when first asked for."""
+
+    config: Config
+    request: dict[str, Scalar]
+    first: int
+    count: int
+
+    @property
+    def devices(self) -> NDArray[np.int64]:
+        """Ids of the cohort's devices."""
+        return np.arange(self.first, self.first + self.count)
+
+    @cached_property
+    def model(self) -> DeviceModel:
+        """What they downloaded."""
+        return _model(str(self.request["location"]), str(self.request["shipment"]))
+
+    @cached_property
+    def interactions(self) -> Interactions:
+        """What their users did."""
+        return _dataset(self.config.data, self.config.seed).slice(self.first, self.count)
+
+    @cached_property
+    def local(self) -> Local:
+        """The leave-one-out view of it."""
+        return local(self.model, self.interactions, self.config.simulation.seen == "exclude")
+
+    @cached_property
+    def resources(self) -> Resources:
+        """What they have to spare in this round."""
+        weights = self.model.layout.weights
+        round_ = int(self.request["round"])
+        return resources.draw(self.config.seed, round_, self.first, self.count, 4 * weights, weights)
+
+
+def cohort_of(message: Message, context: Context) -> Cohort:
+    """The cohort of the node that got `message`: an equal share of the devices, by the node's place among the nodes."""
+    config = config_of(context)
+    place, places = int(context.node_config["partition-id"]), int(context.node_config["num-partitions"])
+    devices = _dataset(config.data, config.seed).users
+    first = place * devices // places
+    return Cohort(config, request_of(message), first, (place + 1) * devices // places - first)
+
+
+Action = Callable[[Cohort, Message], Message]
+
+
+def _guarded(action: Action) -> Callable[[Message, Context], Message]:
+    """Turn an exception into the error of every device of the cohort; even a cohort that cannot be found answers."""
+
+    @wraps(action)
+    def guarded(message: Message, context: Context) -> Message:
+        cohort = None
+        try:
+            cohort = cohort_of(message, context)
+            return action(cohort, message)
+        except Exception as error:  # a device must not take the round down with it
+            reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+            devices = cohort.devices if cohort else devices_of(message)
+            return Message(failure(devices, reason), reply_to=message)
+
+    return guarded
+
+
+def failure(devices: NDArray[np.int64], reason: str) -> Any:
+    """The content of a reply in which none of `devices` has a result."""
+    return pack(columns=_results(devices), errors=[reason] * len(devices))
+
+
+@app.query("session")
+@_guarded
+def session(cohort: Cohort, message: Message) -> Message:
+    """Say who is here."""
+    return Message(pack(columns={"device": cohort.devices}), reply_to=message)
+
+
+@app.query("profile")
+@_guarded
+def profile(cohort: Cohort, message: Message) -> Message:
+    """Compute and upload every device's profile."""
+    started = time.perf_counter()
+    computed = profiles(cohort.model, cohort.local.history)
+    seconds = (time.perf_counter() - started) / max(cohort.count, 1)
+    encoded = encode_profiles(computed, cohort.model.fingerprint, cohort.config.simulation.profile_format)
+    columns = {"device": cohort.devices, "seconds": np.full(cohort.count, seconds)}
+    return Message(pack(columns=columns, payload={"profile": encoded}), reply_to=message)
+
+
+@app.evaluate("plan")
+@_guarded
+def plan(cohort: Cohort, message: Message) -> Message:
+    """Fit the plan to the resources of the moment, apply it, rank; then the same with a stranger's, the control."""
+    model, devices = cohort.model, devices_of(message)
+    chosen = devices - cohort.first
+    channels = model.layout.channels
+    codes, refused = decode_plans(payload_of(message, "plan"), model.fingerprint, channels)
+    candidates, refusals = _candidates(cohort, message, chosen)
+    errors = [a or b or "" for a, b in zip(refused, refusals, strict=True)]
+    started = time.perf_counter()
+    resources_ = Resources(**{name: values[chosen] for name, values in vars(cohort.resources).items()})
+    fitted = fit(codes, resources_, model.demotions)
+    adaptation = (time.perf_counter() - started) / max(len(devices), 1)
+    mine = cohort.local.of(chosen)
+    ranks = ranks_of_plans(model, mine, fitted.codes, candidates)
+    seconds = (time.perf_counter() - started) / max(len(devices), 1)
+    columns = _results(
+        devices,
+        rank=ranks,
+        average_bits=average_bits(model.demotions.levels[fitted.codes], model.layout.sizes),
+        memory_bytes=fitted.memory_bytes,
+        memory_budget_bytes=resources_.memory_bytes,
+        seconds=seconds,
+        adaptation_seconds=adaptation,
+    )
+    strangers = payload_of(message, "control")
+    if strangers:
+        others, refused = decode_plans(strangers, model.fingerprint, channels)
+        errors = [a or b or "" for a, b in zip(errors, refused, strict=True)]
+        columns["rank_stranger"] = ranks_of_plans(
+            model, mine, fit(others, resources_, model.demotions).codes, candidates
+        )
+    return Message(pack(columns=columns, errors=errors), reply_to=message)
+
+
+@app.evaluate("static")
+@_guarded
+def static(cohort: Cohort, message: Message) -> Message:
+    """Rank with the weights that were shipped."""
+    return _with_shared_weights(
+        cohort,
+        message,
+        lambda mine, candidates: (ranks_of_weights(cohort.model, mine, cohort.model.weights, candidates), 0.0),
+    )
+
+
+@app.evaluate("finetune")
+@_guarded
+def finetune(cohort: Cohort, message: Message) -> Message:
+    """Train the shipped weights on the own history, then rank."""
+    steps, rate = int(cohort.request["steps"]), float(cohort.request["learning_rate"])
+    return _with_shared_weights(
+        cohort, message, lambda mine, candidates: ranks_after_finetuning(cohort.model, mine, steps, rate, candidates)
+    )
+
+
+def _with_shared_weights(
+    cohort: Cohort, message: Message, rank: Callable[[Local, Candidates | None], tuple[NDArray[np.int64], float]]
+) -> Message:
+    """Reply with the ranks that `rank` finds, and the seconds that it spent on adapting."""
+    model, sizes = cohort.model, cohort.model.layout.sizes
+    if model.bits is None:
+        raise ValueError("this model came without trained weights")
+    candidates, refusals = _candidates(cohort, message, np.arange(cohort.count))
+    full = model.bits == FULL_PRECISION_BITS
+    memory = 4 * sizes.sum() if full else packed_bytes(np.full((1, len(sizes)), model.bits), sizes)[0]
+    started = time.perf_counter()
+    ranks, adaptation = rank(cohort.local, candidates)
+    columns = _results(
+        cohort.devices,
+        rank=ranks,
+        average_bits=float(model.bits),
+        memory_bytes=int(memory),
+        memory_budget_bytes=cohort.resources.memory_bytes,
+        seconds=(time.perf_counter() - started) / max(cohort.count, 1),
+        adaptation_seconds=adaptation / max(cohort.count, 1),
+    )
+    return Message(pack(columns=columns, errors=[refusal or "" for refusal in refusals]), reply_to=message)
+
+
+def _candidates(
+    cohort: Cohort, message: Message, chosen: NDArray[np.int64]
+) -> tuple[Candidates | None, list[str | None]]:
+    """The candidates that came with `message`, None for the full catalogue; and why some were refused.
+
+    The held-out item takes the last place where it is not among them: what is measured is how it ranks against the
+    others (the protocol of sampled metrics; not comparable with full ranking).
+    """
+    messages, model = payload_of(message, "candidates"), cohort.model
+    if not messages:
+        return None, [None] * len(chosen)
+    count, spec = cohort.config.simulation.candidates, model.spec
+    items, embeddings, refusals = decode_candidates(messages, model.fingerprint, count, spec.dim, spec.items)
+    targets = cohort.local.targets[torch.from_numpy(chosen)]
+    chosen_items, vectors = torch.from_numpy(items.astype(np.int64)), torch.from_numpy(embeddings)
+    absent = ~(chosen_items == targets[:, None]).any(1)
+    chosen_items[absent, -1] = targets[absent]
+    vectors[absent, -1] = model.backbone.items.weight[targets[absent]]
+    return Candidates(chosen_items, vectors), refusals
+
+
+def _results(devices: NDArray[np.int64], **known: Any) -> Columns:
+    """The columns of a reply, with zeros for what is not `known`."""
+    integers = dict.fromkeys(("rank", "rank_stranger", "memory_bytes", "memory_budget_bytes"), 0)
+    numbers = dict.fromkeys(("average_bits", "seconds", "adaptation_seconds"), 0.0)
+    values = {**integers, **numbers, **known}
+    return {"device": devices, **{name: np.broadcast_to(value, devices.shape) for name, value in values.items()}}

@@ -1,0 +1,73 @@
+"""The one place that starts Flower's simulation on Ray from Python.
+
+`run_simulation` is deprecated in favour of `flwr run`, which cannot be called from a program and returns nothing; the
+adapter keeps that in one function.
+"""
+
+import logging
+import os
+import sys
+import warnings
+from typing import Any
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from chord_fl.config import Config
+from simulations.server_app import run_rounds
+from simulations.settings import export
+from strategies.base import DeviceStrategy
+
+NODES_PER_WORKER = 10  # enough to even out the load, few enough that messages cost nothing
+_QUIET = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "FLWR_DISABLE_UPDATE_CHECK": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def workers(config: Config) -> int:
+    """Processes that host devices."""
+    return config.simulation.workers or os.cpu_count() or 1
+
+
+def nodes(config: Config, devices: int) -> int:
+    """Flower nodes for `devices`: cohorts of equal size, or one node per so many devices as the configuration says."""
+    per_node = config.simulation.devices_per_node
+    return -(-devices // per_node) if per_node else min(devices, NODES_PER_WORKER * workers(config))
+
+
+def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False) -> None:
+    """Run the strategy's rounds over `devices` on Ray, and return when they are done.
+
+    What the strategy raises is raised here; its record is complete up to the last finished round in any case.
+    """
+    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    export(config)
+    from flwr.simulation import run_simulation
+
+    from simulations.client_app import app as client_app
+
+    server_app = ServerApp()
+
+    @server_app.main()
+    def main(grid: Grid, context: Context) -> None:
+        run_rounds(grid, strategy, config)
+
+    logging.getLogger("flwr").setLevel(logging.INFO if verbose else logging.CRITICAL)
+    processes = workers(config)
+    backend: Any = {
+        "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
+        "init_args": {
+            "num_cpus": processes,
+            "include_dashboard": False,
+            "log_to_driver": verbose,
+            "logging_level": logging.INFO if verbose else logging.ERROR,
+        },
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run_simulation(server_app, client_app, nodes(config, devices), backend_config=backend)
+    sys.stdout.flush()

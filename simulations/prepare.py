@@ -1,0 +1,125 @@
+"""What has to exist before a run: its folder, the checkpoint (trained here if there is none), the shipment, the record.
+
+Everything that can be wrong with a configuration is found here, before any work.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from chord_fl.cloud import checkpoint
+from chord_fl.cloud.checkpoint import Trained
+from chord_fl.cloud.training import Epoch, train
+from chord_fl.config import Config, write_toml
+from chord_fl.data import dataset
+from chord_fl.data.dataset import Dataset
+from chord_fl.errors import ChordError, ConfigError
+from chord_fl.report.record import Record
+from strategies import STRATEGIES
+from strategies.base import DeviceStrategy, Shipment
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Who wants to know how training goes."""
+
+    on_start: Callable[[Path, bool], None] = lambda folder, resumes: None
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None
+    on_batch: Callable[[int, int], None] = lambda done, total: None
+
+
+SILENT = Progress()
+
+
+def strategy_class(config: Config) -> type[DeviceStrategy]:
+    """The strategy that the configuration names. Raises ConfigError, naming those there are."""
+    if config.strategy not in STRATEGIES:
+        raise ConfigError(f"strategy = {config.strategy!r}: unknown; allowed: {', '.join(STRATEGIES)}")
+    return STRATEGIES[config.strategy]
+
+
+def check(config: Config) -> Dataset:
+    """Refuse what cannot work, and return the data set. Raises ChordError (one line)."""
+    strategy_class(config)
+    if config.train.device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ConfigError(f"train.device = {config.train.device!r}: no CUDA device here; allowed: cpu")
+    found = dataset.load(config.data, config.seed)
+    if config.simulation.candidates >= found.items:
+        raise ConfigError(
+            f"simulation.candidates = {config.simulation.candidates}: the catalogue has only {found.items} items"
+        )
+    if config.simulation.devices_per_node > found.users:
+        raise ConfigError(
+            f"simulation.devices_per_node = {config.simulation.devices_per_node}: there are only {found.users} devices"
+        )
+    return found
+
+
+def make_folder(folder: Path) -> Path:
+    """Create the folder of a run. Raises ConfigError if it cannot be written or holds another run."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".writable").touch()
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise ConfigError(f"--out {folder}: cannot be written ({error.strerror})") from error
+    if (folder / "summary.json").exists():
+        raise ConfigError(f"--out {folder}: holds the results of another run; choose another folder")
+    return folder
+
+
+def checkpoint_folder(config: Config, method: str) -> Path:
+    """Where the checkpoint of `method` for this configuration lives."""
+    if config.train.checkpoint:
+        given = Path(config.train.checkpoint).expanduser()
+        # one path serves both methods, so that `compare` can be given one
+        return given if (given / checkpoint.CONFIG_FILE).exists() else given / method
+    return platformdirs.user_cache_path("chord-fl") / "checkpoints" / config.training_key(method)
+
+
+def trained(config: Config, method: str, progress: Progress = SILENT) -> Trained:
+    """The checkpoint of `method`, trained now (or further, if it was interrupted) where there is none.
+
+    The catalogue does not depend on the number of devices, so neither does the checkpoint.
+    """
+    source = config.data.model_copy(update={"devices": _training_users(config)})
+    known = dataset.load(source, config.seed)
+    folder = checkpoint_folder(config, method)
+    if checkpoint.is_finished(folder):
+        return checkpoint.load(folder, config, method, known.items)
+    progress.on_start(folder, (folder / checkpoint.CURVE_FILE).exists())
+    users = known.slice(0, min(known.users, config.train.train_users))
+    return train(config, users, known.items, method, folder, progress.on_epoch, progress.on_batch)
+
+
+def _training_users(config: Config) -> int | None:
+    return config.train.train_users if config.data.name == "synthetic" else None
+
+
+def strategy(config: Config, model: Trained, devices: int, folder: Path, nodes: int | None) -> DeviceStrategy:
+    """The strategy of a run, with its shipment and its record in `folder`."""
+    kind = strategy_class(config)
+    payload = kind.pack_shipment(config, model)
+    path = folder.absolute() / "shipment.safetensors"
+    path.write_bytes(payload)
+    shipment = Shipment(payload, hashlib.sha256(payload).hexdigest(), path, kind.matrix_bytes(config, model))
+    write_toml(folder / "config.toml", config.model_dump())
+    facts = {
+        "strategy": kind.name,
+        "dataset": config.data.name,
+        "backbone": config.model.backbone,
+        "seed": config.seed,
+        "seen": config.simulation.seen,
+        "candidates": config.simulation.candidates,
+        "param_mbit": round(kind.param_mbit(config, model.model.spec.layout), 10),
+        "checkpoint": str(model.folder),
+    }
+    if devices < 1:
+        raise ChordError("there are no devices to simulate")
+    return kind(config, model, shipment, Record(folder, facts, devices), nodes)

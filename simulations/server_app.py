@@ -1,0 +1,36 @@
+"""The ServerApp of `flwr run .`: prepares as the command line does, then runs the strategy. Results are files."""
+
+import time
+from pathlib import Path
+
+from flwr.app import ArrayRecord, Context
+from flwr.serverapp import Grid, ServerApp
+
+from chord_fl.config import Config
+from simulations import prepare
+from simulations.settings import config_of
+from strategies.base import DeviceStrategy
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Train if there is no checkpoint, then simulate; the folder is the run config's `out`."""
+    config = config_of(context)
+    devices = prepare.check(config).users
+    out = str(context.run_config.get("out", "")) or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{config.strategy}"
+    folder = prepare.make_folder(Path(out).expanduser())
+    model = prepare.trained(config, prepare.strategy_class(config).method)
+    run_rounds(grid, prepare.strategy(config, model, devices, folder, None), config)
+    print(f"results in {folder.absolute()}", flush=True)
+
+
+def run_rounds(grid: Grid, strategy: DeviceStrategy, config: Config) -> None:
+    """Hand the rounds to Flower. There is no global array to train: the initial one is empty and stays so."""
+    strategy.start(
+        grid=grid,
+        initial_arrays=ArrayRecord(),
+        num_rounds=config.simulation.rounds,
+        timeout=config.simulation.timeout,
+    )

@@ -1,0 +1,224 @@
+"""What every strategy here shares: the two exchanges of a round, the ledger, the rows, and what failed.
+
+A round is Flower's own: `configure_train` may ask the devices for something (a profile), `configure_evaluate` sends
+them what they shall run with, and their replies are the round's rows. A new strategy says what it ships
+(`pack_shipment`), which action of the ClientApp it calls (`action`), and, if it answers each device apart, what it
+sends (`answers`). One that only makes plans in another way subclasses `strategies.chord.PlanStrategy` and defines
+`plans` alone.
+"""
+
+import time
+from abc import abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from chord_fl.cloud.candidates import sample
+from chord_fl.cloud.checkpoint import Trained
+from chord_fl.config import Config
+from chord_fl.errors import ChordError
+from chord_fl.models.frozen import Layout
+from chord_fl.models.shipment import fingerprint_of
+from chord_fl.report.record import Record, Round, missing_rows
+from chord_fl.wire.candidates import encode_candidates
+from chord_fl.wire.ledger import Purpose
+from strategies.messages import Reply, Scalar, envelope_bytes, pack, read_replies
+
+MOST = 0.5  # a round in which more than this share of the devices fails ends the run
+
+
+class MostDevicesFailedError(ChordError):
+    """A round in which most devices failed: the run stops, what was finished is on disk."""
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What every device downloads once, before its first round."""
+
+    payload: bytes
+    sha256: str
+    path: Path  # where simulated devices read it: the messages carry its name and hash, as they would carry an address
+    matrix_bytes: int  # of the payload, the part that holds trained matrices and biases (Param's W + B)
+
+
+class DeviceStrategy(Strategy):
+    """Base of the strategies of this project; see the module's docstring for what a new one defines."""
+
+    name: ClassVar[str]
+    method: ClassVar[str]  # the checkpoint that it needs: "chord" or "full"
+    action: ClassVar[str]  # of the ClientApp, in the second exchange
+    question: ClassVar[str | None] = None  # the action of the first exchange, if there is one
+
+    def __init__(self, config: Config, trained: Trained, shipment: Shipment, record: Record, nodes: int | None) -> None:
+        self.config, self.trained, self.shipment, self.record = config, trained, shipment, record
+        self._nodes = nodes
+        self._started = 0.0
+        self._cohorts: dict[int, NDArray[np.int64]] = {}  # node -> its devices, as they said in the first exchange
+        self._errors: list[str] = []  # of nodes that answered with an error in this round
+        self._failed: list[pd.DataFrame] = []  # rows of devices that failed in the first exchange
+
+    # --- what a new strategy defines ---------------------------------------------------------------------------------
+
+    @classmethod
+    @abstractmethod
+    def pack_shipment(cls, config: Config, trained: Trained) -> bytes:
+        """Everything that a device downloads once."""
+
+    @classmethod
+    def matrix_bytes(cls, config: Config, trained: Trained) -> int:
+        """Of the shipment, the bytes that hold matrices and their biases; none where these come from a seed."""
+        return 0
+
+    @classmethod
+    @abstractmethod
+    def param_mbit(cls, config: Config, layout: Layout) -> float:
+        """Param of the paper's Table 2."""
+
+    def request(self, server_round: int) -> dict[str, Scalar]:
+        """Settings of the second exchange, besides those that every exchange has."""
+        return {}
+
+    def hear(self, server_round: int, replies: list[Reply]) -> dict[int, NDArray[np.int64]]:
+        """Read the replies to `question`; returns the devices of each node that take part in the second exchange."""
+        return {reply.node: reply.rows.index.to_numpy() for reply in replies}
+
+    def answers(self, server_round: int, devices: NDArray[np.int64]) -> dict[Purpose, list[bytes]]:
+        """Byte messages for each of `devices` in the second exchange, by the purpose they are accounted under."""
+        return {}
+
+    @property
+    def plan_difference(self) -> float:
+        """Mean share of channels in which two users' plans of this round differ; NaN without plans."""
+        return float("nan")
+
+    # --- Flower's five methods ---------------------------------------------------------------------------------------
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The first exchange: the question, if there is one. Candidates need one, to know who sits at which node."""
+        self._started, self._cohorts, self._errors, self._failed = time.perf_counter(), {}, [], []
+        nodes = wait_for_nodes(grid, self._nodes)
+        question = self.question or ("session" if self.config.simulation.candidates else None)
+        if question is None:
+            return []
+        content = pack(self._request(server_round))
+        return [Message(content, node, f"query.{question}") for node in nodes]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """End of the first exchange; there is no global model to change."""
+        good, reasons = read_replies(replies)
+        self._errors += reasons
+        self._cohorts = self.hear(server_round, good)
+        return None, None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The second exchange: to each node what its devices get, or the same request to all nodes."""
+        request, kind = self._request(server_round) | self.request(server_round), f"evaluate.{self.action}"
+        if not (self.question or self.config.simulation.candidates):
+            return [Message(pack(request), node, kind) for node in wait_for_nodes(grid, self._nodes)]
+        return [Message(self._content(server_round, request, kind, who), at, kind) for at, who in self._cohorts.items()]
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """End of a round: its rows and its bytes go on record.
+
+        Raises MostDevicesFailedError if most devices have no result.
+        """
+        good, reasons = read_replies(replies)
+        self._errors += reasons
+        rows = pd.concat([missing_rows(np.arange(0), ""), *(reply.rows for reply in good), *self._failed])
+        rows = rows[~rows.index.duplicated() & rows.index.isin(np.arange(self.record.devices))]
+        absent = np.setdiff1d(np.arange(self.record.devices), rows.index)
+        if len(absent):
+            reason = Counter(self._errors).most_common(1)[0][0] if self._errors else "no reply in time"
+            rows = pd.concat([rows, missing_rows(absent, reason)])
+        if server_round == 1:
+            self._account_shipment()
+        self.record.add(
+            Round(server_round, rows.sort_index(), self.plan_difference, time.perf_counter() - self._started)
+        )
+        failed = rows.loc[rows["error"] != "", "error"]
+        if len(failed) > MOST * len(rows):
+            reason, count = Counter(failed).most_common(1)[0]
+            raise MostDevicesFailedError(
+                f"round {server_round}: {len(failed)} of {len(rows)} devices failed; most often ({count}): {reason}"
+            )
+        summary = self.record.summary
+        return MetricRecord({name: summary[name] for name in ("ndcg@10", "hr@10")})
+
+    def summary(self) -> None:
+        """Flower calls this to log the strategy's settings; they are in the run's config.toml."""
+
+    # --- what they are made of ---------------------------------------------------------------------------------------
+
+    def fail(self, devices: NDArray[np.int64], reasons: Sequence[str]) -> None:
+        """Note that `devices` take no further part in this round, and why; their rows carry the reason."""
+        if len(devices):
+            self._failed.append(missing_rows(devices, "").assign(error=list(reasons)))
+
+    def _request(self, server_round: int) -> dict[str, Scalar]:
+        return {"round": server_round, "shipment": self.shipment.sha256, "location": str(self.shipment.path)}
+
+    def _content(
+        self, server_round: int, request: dict[str, Scalar], kind: str, devices: NDArray[np.int64]
+    ) -> RecordDict:
+        """One message for a node, and the entry in the ledger of what each of its devices gets."""
+        messages = self._candidates(server_round, devices) | self.answers(server_round, devices)
+        for purpose, each in messages.items():
+            alone = pack(request, {"device": [0]}, {purpose: each[:1]})
+            envelope = envelope_bytes(alone, kind, len(each[0])) if each else 0
+            sizes = np.array([len(message) for message in each], dtype=np.int64)
+            self.record.ledger.add(server_round, devices, purpose, "down", sizes, envelope)
+        return pack(request, {"device": devices}, messages)
+
+    def _candidates(self, server_round: int, devices: NDArray[np.int64]) -> dict[Purpose, list[bytes]]:
+        count = self.config.simulation.candidates
+        if not count:
+            return {}
+        model = self.trained.model
+        items = sample(self.config.seed, server_round, devices, model.spec.items, count)
+        table = model.backbone.items.weight.detach().numpy()
+        return {"candidates": encode_candidates(items, table[items], self.fingerprint)}
+
+    @cached_property
+    def fingerprint(self) -> bytes:
+        """Of the weights and ladder that the devices hold: what plans, profiles and candidates are marked with."""
+        return fingerprint_of(self.shipment.payload)
+
+    def _account_shipment(self) -> None:
+        devices = np.arange(self.record.devices)
+        envelope = envelope_bytes(pack(payload={"shipment": [b""]}), "query.provision", 0)
+        matrices = self.shipment.matrix_bytes
+        self.record.ledger.add(1, devices, "provisioning", "down", len(self.shipment.payload) - matrices, envelope)
+        if matrices:
+            self.record.ledger.add(1, devices, "weights", "down", matrices, 0)
+
+
+def wait_for_nodes(grid: Grid, expected: int | None, timeout: float = 60.0) -> list[int]:
+    """The ids of all nodes, sorted. Nodes register in a race, so wait for `expected` of them.
+
+    Where the number is not known, wait until two looks half a second apart agree. Raises ChordError after `timeout`
+    seconds.
+    """
+    deadline, before = time.monotonic() + timeout, -1
+    while time.monotonic() < deadline:
+        nodes = sorted(grid.get_node_ids())
+        if len(nodes) == expected or (expected is None and nodes and len(nodes) == before):
+            return nodes
+        before = len(nodes)
+        time.sleep(0.05 if expected is not None else 0.5)
+    raise ChordError(f"only {max(before, 0)} of {expected or 'any'} nodes appeared within {timeout:.0f} seconds")
