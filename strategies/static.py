@@ -1,4 +1,4 @@
-"""Static, the paper's Base: the cloud's full-precision model, shipped once; or that model at b bits, the same for all."""
+"""Static, the paper's Base: the cloud's full-precision model, shipped once; or the same at b bits."""
 
 from typing import Any
 

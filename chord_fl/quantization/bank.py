@@ -48,5 +48,5 @@ def apply_gates(copies: Tensor, codes: Tensor, gates: Tensor) -> Tensor:
 
     `gates` are the soft shares of the levels that surround the hard `codes`; the frozen copies get no gradient.
     """
-    weights: Tensor = _StraightThrough.apply(copies, codes, gates)  # type: ignore[no-untyped-call]
+    weights: Tensor = _StraightThrough.apply(copies, codes, gates)
     return weights

@@ -16,7 +16,7 @@ def pack(codes: NDArray[np.uint8], bits: NDArray[np.integer]) -> bytes:
 
     Raises ValueError for widths outside 1..8 and for a code that its channel's width cannot hold.
     """
-    channels, size = codes.shape
+    size = codes.shape[1]
     starts = _starts(bits, size)
     if (codes >> bits.astype(np.uint8)[:, None]).any():
         raise ValueError("a code does not fit in its channel's bits")

@@ -1,7 +1,7 @@
 """Param: the transmission figure of the paper's Table 2, from the model alone (no run, no training).
 
-The rule, inferred from the table, which it reproduces to four decimals for both backbones (C channels, W frozen weights,
-B biases, in bits): full precision 32·(W + B); quantised to b bits b·W + 32·B; CHORD 2·C + 32·B.
+The rule, inferred from the table, which it reproduces to four decimals for both backbones (C channels, W frozen
+weights, B biases, in bits): full precision 32·(W + B); quantised to b bits b·W + 32·B; CHORD 2·C + 32·B.
 """
 
 from chord_fl.models.frozen import Layout
