@@ -126,7 +126,7 @@ def failure(devices: NDArray[np.int64], reason: str) -> Any:
 @_guarded
 def session(cohort: Cohort, message: Message) -> Message:
     """Say who is here."""
-    return Message(pack(columns={"device": cohort.devices}), reply_to=message)
+    return Message(pack(columns={"device": cohort.devices, "seconds": np.zeros(cohort.count)}), reply_to=message)
 
 
 @app.query("profile")

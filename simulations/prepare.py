@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 import platformdirs
 
 from chord_fl.cloud import checkpoint
@@ -28,7 +29,7 @@ class Progress:
 
     on_start: Callable[[Path, bool], None] = lambda folder, resumes: None
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
-    on_batch: Callable[[int, int], None] = lambda done, total: None
+    on_batch: Callable[[int, int], None] = lambda done, total: None  # batches of the epoch
 
 
 SILENT = Progress()
@@ -81,6 +82,20 @@ def checkpoint_folder(config: Config, method: str) -> Path:
         # one path serves both methods, so that `compare` can be given one
         return given if (given / checkpoint.CONFIG_FILE).exists() else given / method
     return platformdirs.user_cache_path("chord-fl") / "checkpoints" / config.training_key(method)
+
+
+def is_trained(config: Config, method: str) -> bool:
+    """Whether the checkpoint of `method` is there and finished."""
+    return checkpoint.is_finished(checkpoint_folder(config, method))
+
+
+def best_epoch(folder: Path) -> list[str]:
+    """The best row of a checkpoint's training curve, a line per figure."""
+    rows = pd.read_csv(folder / checkpoint.CURVE_FILE).to_dict("records")
+    best = max(rows, key=lambda row: row["ndcg@10"])
+    return [
+        f"  {name}: {best[name]:.4g}" for name in best if name not in ("best", "seconds") and best[name] == best[name]
+    ]
 
 
 def trained(config: Config, method: str, progress: Progress = SILENT) -> Trained:

@@ -10,7 +10,7 @@ sends (`answers`). One that only makes plans in another way subclasses `strategi
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -62,10 +62,12 @@ class DeviceStrategy(Strategy):
     def __init__(self, config: Config, trained: Trained, shipment: Shipment, record: Record, nodes: int | None) -> None:
         self.config, self.trained, self.shipment, self.record = config, trained, shipment, record
         self._nodes = nodes
+        self.notify: Callable[[str], None] = lambda text: None  # told what is going on, for a progress display
         self._started = 0.0
         self._cohorts: dict[int, NDArray[np.int64]] = {}  # node -> its devices, as they said in the first exchange
         self._errors: list[str] = []  # of nodes that answered with an error in this round
         self._failed: list[pd.DataFrame] = []  # rows of devices that failed in the first exchange
+        self._spent = pd.Series(dtype=float)  # seconds that each device computed in the first exchange
 
     # --- what a new strategy defines ---------------------------------------------------------------------------------
 
@@ -108,10 +110,12 @@ class DeviceStrategy(Strategy):
     ) -> Iterable[Message]:
         """The first exchange: the question, if there is one. Candidates need one, to know who sits at which node."""
         self._started, self._cohorts, self._errors, self._failed = time.perf_counter(), {}, [], []
+        self._spent = pd.Series(dtype=float)
         nodes = wait_for_nodes(grid, self._nodes)
         question = self.question or ("session" if self.config.simulation.candidates else None)
         if question is None:
             return []
+        self._say(server_round, f"{self.record.devices:,} devices answer {question!r}")
         content = pack(self._request(server_round))
         return [Message(content, node, f"query.{question}") for node in nodes]
 
@@ -121,6 +125,8 @@ class DeviceStrategy(Strategy):
         """End of the first exchange; there is no global model to change."""
         good, reasons = read_replies(replies)
         self._errors += reasons
+        self._spent = pd.concat([pd.Series(dtype=float), *(reply.rows["seconds"] for reply in good)])
+        self._say(server_round, f"{sum(len(reply.rows) for reply in good):,} devices answered")
         self._cohorts = self.hear(server_round, good)
         return None, None
 
@@ -128,6 +134,7 @@ class DeviceStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """The second exchange: to each node what its devices get, or the same request to all nodes."""
+        self._say(server_round, f"devices run {self.action!r}")
         request, kind = self._request(server_round) | self.request(server_round), f"evaluate.{self.action}"
         if not (self.question or self.config.simulation.candidates):
             return [Message(pack(request), node, kind) for node in wait_for_nodes(grid, self._nodes)]
@@ -146,6 +153,9 @@ class DeviceStrategy(Strategy):
         if len(absent):
             reason = Counter(self._errors).most_common(1)[0][0] if self._errors else "no reply in time"
             rows = pd.concat([rows, missing_rows(absent, reason)])
+        # what a device computed in the first exchange is part of its adaptation
+        spent = self._spent.reindex(rows.index, fill_value=0.0)
+        rows = rows.assign(seconds=rows["seconds"] + spent, adaptation_seconds=rows["adaptation_seconds"] + spent)
         if server_round == 1:
             self._account_shipment()
         self.record.add(
@@ -169,6 +179,9 @@ class DeviceStrategy(Strategy):
         """Note that `devices` take no further part in this round, and why; their rows carry the reason."""
         if len(devices):
             self._failed.append(missing_rows(devices, "").assign(error=list(reasons)))
+
+    def _say(self, server_round: int, text: str) -> None:
+        self.notify(f"round {server_round} of {self.config.simulation.rounds}: {text}")
 
     def _request(self, server_round: int) -> dict[str, Scalar]:
         return {"round": server_round, "shipment": self.shipment.sha256, "location": str(self.shipment.path)}

@@ -24,11 +24,12 @@ class Batch:
 
 def batches(
     training: Interactions, window: int, history: int, size: int, generator: np.random.Generator
-) -> Iterator[Batch]:
-    """One epoch: every item but a user's first is the target once, in segments with a random phase per user.
+) -> Iterator[tuple[int, Batch]]:
+    """One epoch, each batch with the number of batches in all.
 
-    Items before a segment's first target are the profile's; the segment's own items never are. The first window of a
-    segment begins with the last item before the cut, since a device knows that item too.
+    Every item but a user's first is the target once, in segments with a random phase per user. Items before a
+    segment's first target are the profile's; the segment's own items never are. The first window of a segment begins
+    with the last item before the cut, since a device knows that item too.
     """
     segment = WINDOWS_PER_CUT * window
     begins, ends = training.offsets[:-1], training.offsets[1:]
@@ -43,10 +44,13 @@ def batches(
         begin, end, at = begins[user[chosen]], ends[user[chosen]], cut[chosen]
         first = np.maximum(at, begin + 1)
         targets = _take(training, at, segment, begin + 1, end)
-        yield Batch(
-            history=_take(training, first - history, history, begin, first),
-            windows=_take(training, at - 1, segment, begin, end - 1).reshape(-1, window),
-            targets=targets.reshape(-1, window),
+        yield (
+            -(-len(order) // size),
+            Batch(
+                history=_take(training, first - history, history, begin, first),
+                windows=_take(training, at - 1, segment, begin, end - 1).reshape(-1, window),
+                targets=targets.reshape(-1, window),
+            ),
         )
 
 

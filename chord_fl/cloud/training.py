@@ -49,13 +49,13 @@ def train(
     method: str,
     folder: Path,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
-    on_batch: Callable[[int, int], None] = lambda done, users: None,
+    on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> checkpoint.Trained:
     """Train `method` ("chord" or "full") in `folder`, going on from where an interrupted run of it stopped.
 
     `interactions` are whole sequences: the last item is never touched, the one before it validates. `on_batch` is
-    called with the epoch's batches done, `on_epoch` after validation. Raises CheckpointError if `folder` holds
-    another configuration or cannot be written, ChordError if the loss is no longer finite.
+    called with the epoch's batches, begun and in all, `on_epoch` after validation. Raises CheckpointError if `folder`
+    holds another configuration or cannot be written, ChordError if the loss is no longer finite.
     """
     checkpoint.start_folder(folder, config, method)
     device = torch.device(config.train.device)
@@ -103,7 +103,9 @@ def _one_epoch(
     model.train()
     total, count = torch.zeros((), device=device), 0
     model_config = config.model
-    for batch in batches(known, model_config.window, model_config.history, config.train.batch_size, generator):
+    epoch_batches = batches(known, model_config.window, model_config.history, config.train.batch_size, generator)
+    for index, (total_batches, batch) in enumerate(epoch_batches, start=1):
+        on_batch(index, total_batches)
         if len(batch.history) < 2:
             continue  # batch norm across users needs two of them
         loss = next_item_loss(model, Batch(*(part.to(device) for part in vars(batch).values())))
@@ -111,7 +113,6 @@ def _one_epoch(
         loss.backward()
         optimiser.step()
         total, count = total + loss.detach(), count + 1
-        on_batch(count, len(batch.history))
     mean = float(total) / max(count, 1)
     if not np.isfinite(mean):
         raise ChordError(f"training diverged in epoch {epoch} (loss {mean}): lower train.learning_rate")

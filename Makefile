@@ -1,0 +1,29 @@
+# `make simulate` and `make test` create their own environment in .venv; they need Python 3.11 or newer, make and a
+# package index. PYTHON=... chooses another interpreter.
+PYTHON ?= python3.11
+VENV := .venv
+STAMP := $(VENV)/.installed
+
+.PHONY: simulate test slow clean
+
+simulate: $(STAMP)
+	$(VENV)/bin/chord-fl simulate
+
+test: $(STAMP)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pytest
+
+slow: $(STAMP)
+	$(VENV)/bin/pytest -m slow
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet "torch>=2.6,<2.14"
+	$(VENV)/bin/pip install --quiet --editable ".[dev]"
+	touch $@

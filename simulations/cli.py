@@ -1,0 +1,251 @@
+"""The command `chord-fl`. Exit codes: 0 done, 1 a run failed, 2 a usage or configuration error, 130 interrupted."""
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chord_fl.config import Config
+from chord_fl.errors import ChordError
+from simulations import options as o
+from simulations.options import resolve
+
+if TYPE_CHECKING:
+    from chord_fl.report.record import Record
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="""Simulate CHORD on thousands of heterogeneous devices: personalised mixed-precision recommenders, 2 bits per
+channel (ACM MM '25), next to the baselines, through Flower and Ray.
+
+**First steps:** `chord-fl simulate` runs CHORD on MovieLens-100K and trains first if needed; `chord-fl compare` puts
+the baselines beside it; `chord-fl simulate --preset thousands` runs ten thousand synthetic devices.""",
+)
+
+
+@app.command()
+def data(
+    name: Annotated[str, typer.Argument(help="ml-100k, csv or synthetic.", show_default=False)],
+    path: o.Path_ = None,
+    data_dir: o.DataDir = None,
+    devices: o.Devices = None,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    time_column: o.TimeColumn = None,
+    core: o.Core = None,
+    items: o.Items = None,
+    seed: o.Seed = None,
+) -> None:
+    """Print users, items, interactions and density of a data set, as the paper's Table 1 does.
+
+    Example: `chord-fl data csv --path ratings.csv --user-column userId --item-column movieId`
+    """
+    flags = {key: value for key, value in locals().items() if key != "name"}
+    config = resolve(dataset=name, **flags)
+    from rich.table import Table
+
+    from chord_fl.data.dataset import load, statistics
+    from simulations import console
+
+    counts = statistics(load(config.data, config.seed))
+    table = Table("data set", "users", "items", "interactions", "density")
+    row = (f"{counts.users:,}", f"{counts.items:,}", f"{counts.interactions:,}", f"{counts.density:.3%}")
+    table.add_row(name, *row)
+    if name == "ml-100k":
+        table.add_row("paper, Table 1", "943", "928", "94,672", "10.802%")
+    console.out.print(table)
+    if name == "ml-100k":
+        console.out.print("The paper's counts follow from no 10-core rule that was tried; see docs/data.md.")
+
+
+@app.command()
+def train(
+    preset: o.Preset = None,
+    config: o.ConfigFile = None,
+    settings: o.Set = None,
+    strategy: o.Strategy = None,
+    seed: o.Seed = None,
+    dataset: o.Dataset = None,
+    path: o.Path_ = None,
+    data_dir: o.DataDir = None,
+    core: o.Core = None,
+    items: o.Items = None,
+    window: o.Window = None,
+    history: o.History = None,
+    blocks: o.Blocks = None,
+    ladder: o.Ladder = None,
+    beta: o.Beta = None,
+    epochs: o.Epochs = None,
+    train_users: o.TrainUsers = None,
+    device: o.Device = None,
+    checkpoint: o.Checkpoint = None,
+) -> None:
+    """Train what a strategy needs: CHORD, or the full-precision model of static and finetune.
+
+    Interrupt it at any time; the same command goes on from the last epoch, to the same result.
+
+    Example: `chord-fl train --window 5 --history 100 --checkpoint checkpoints/short`
+    """
+    resolved = resolve(**locals())
+    from simulations import console, prepare
+
+    prepare.check(resolved)
+    method = prepare.strategy_class(resolved).method
+    ready = prepare.is_trained(resolved, method)
+    with console.training_progress(resolved, method) as progress:
+        folder = prepare.trained(resolved, method, progress).folder
+    console.out.print(f"{'Already trained' if ready else 'Trained'}: {folder}")
+    for line in prepare.best_epoch(folder):
+        console.out.print(line)
+
+
+@app.command()
+def simulate(
+    preset: o.Preset = None,
+    config: o.ConfigFile = None,
+    settings: o.Set = None,
+    out: o.Out = None,
+    verbose: o.Verbose = False,
+    strategy: o.Strategy = None,
+    seed: o.Seed = None,
+    dataset: o.Dataset = None,
+    path: o.Path_ = None,
+    data_dir: o.DataDir = None,
+    devices: o.Devices = None,
+    core: o.Core = None,
+    items: o.Items = None,
+    window: o.Window = None,
+    history: o.History = None,
+    blocks: o.Blocks = None,
+    ladder: o.Ladder = None,
+    beta: o.Beta = None,
+    epochs: o.Epochs = None,
+    train_users: o.TrainUsers = None,
+    device: o.Device = None,
+    checkpoint: o.Checkpoint = None,
+    rounds: o.Rounds = None,
+    devices_per_node: o.DevicesPerNode = None,
+    workers: o.Workers = None,
+    candidates: o.Candidates = None,
+    seen: o.Seen = None,
+    bits: o.Bits = None,
+) -> None:
+    """Run a population of devices under one strategy; train first if there is no checkpoint for the configuration.
+
+    Example: `chord-fl simulate --preset thousands --devices 2000 --rounds 3 --out runs/mine`
+    """
+    flags = {key: value for key, value in locals().items() if key not in ("out", "verbose")}
+    resolved = resolve(**flags)
+    from simulations import console
+
+    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{resolved.strategy}"
+    summary = _simulate(resolved, folder, verbose).summary
+    console.out.print(console.results_table([summary], console.protocol(summary)))
+    console.out.print(_closing(summary, folder))
+
+
+@app.command()
+def compare(
+    preset: o.Preset = None,
+    config: o.ConfigFile = None,
+    settings: o.Set = None,
+    out: o.Out = None,
+    verbose: o.Verbose = False,
+    strategies: Annotated[
+        str, typer.Option(help="Strategies to compare, with commas between.", rich_help_panel="What to run")
+    ] = "chord,static,finetune",
+    seed: o.Seed = None,
+    dataset: o.Dataset = None,
+    path: o.Path_ = None,
+    data_dir: o.DataDir = None,
+    devices: o.Devices = None,
+    core: o.Core = None,
+    items: o.Items = None,
+    window: o.Window = None,
+    history: o.History = None,
+    blocks: o.Blocks = None,
+    ladder: o.Ladder = None,
+    beta: o.Beta = None,
+    epochs: o.Epochs = None,
+    train_users: o.TrainUsers = None,
+    device: o.Device = None,
+    checkpoint: o.Checkpoint = None,
+    rounds: o.Rounds = None,
+    devices_per_node: o.DevicesPerNode = None,
+    workers: o.Workers = None,
+    candidates: o.Candidates = None,
+    seen: o.Seen = None,
+    bits: o.Bits = None,
+) -> None:
+    """Run the same population under several strategies and print one table; also written as compare.csv.
+
+    Example: `chord-fl compare --strategies chord,static --bits 3 --seen exclude`
+    """
+    flags = {key: value for key, value in locals().items() if key not in ("out", "verbose", "strategies")}
+    resolved = resolve(**flags)
+    import pandas as pd
+
+    from simulations import console, prepare
+
+    runs = [resolved.model_copy(update={"strategy": name.strip()}) for name in strategies.split(",")]
+    for run in runs:
+        prepare.strategy_class(run)  # an unknown name fails before the first run begins
+    folder = prepare.make_folder(out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare")
+    summaries = []
+    for run in runs:
+        summaries.append(_simulate(run, folder / run.strategy, verbose).summary)
+        pd.DataFrame([console.per_device(summary) for summary in summaries]).to_csv(folder / "compare.csv", index=False)
+    console.out.print(console.results_table(summaries, console.protocol(summaries[0])))
+    console.out.print(f"Results: {folder}/compare.csv, and a folder per strategy beside it.")
+
+
+def _simulate(config: Config, folder: Path, verbose: bool) -> "Record":
+    from simulations import console, engine, prepare
+
+    devices = prepare.check(config).users
+    prepare.make_folder(folder)
+    method = prepare.strategy_class(config).method
+    with console.training_progress(config, method) as progress:
+        model = prepare.trained(config, method, progress)
+    strategy = prepare.strategy(config, model, devices, folder, engine.nodes(config, devices))
+    with console.err.status(f"{config.strategy}: starting the engine for {devices:,} devices") as status:
+        strategy.notify = lambda text: status.update(f"{config.strategy}: {text}")
+        try:
+            engine.run(strategy, config, devices, verbose)
+        except KeyboardInterrupt:
+            console.err.print(f"Interrupted. The finished rounds are in {folder}.")
+            raise
+    return strategy.record
+
+
+def _closing(summary: dict[str, Any], folder: Path) -> str:
+    lines = [f"{summary['devices_per_second']:,.0f} devices per second, {summary['wall_seconds']:.1f} s in all."]
+    if summary["ndcg@10_stranger"] == summary["ndcg@10_stranger"]:
+        lines.append(f"Two users' plans differ in {summary['plan_difference']:.1%} of the channels.")
+    if summary["over_memory_budget"]:
+        lines.append(f"{summary['over_memory_budget']:,} rows needed more memory than the device had to spare.")
+    if summary["failures"]:
+        lines.append(f"[red]{summary['failures']:,} failures[/]: see the column `error` of devices.parquet.")
+    return "\n".join([*lines, f"Results: {folder}/summary.json, rounds.csv, devices.parquet, ledger.parquet."])
+
+
+def main() -> None:
+    """Entry point: errors that a user can cause become one line and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except ChordError as error:
+        from strategies.base import MostDevicesFailedError
+
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1 if isinstance(error, MostDevicesFailedError) else 2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""What the command line shows: progress of training and rounds, and tables of results."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from chord_fl.cloud.training import Epoch
+from chord_fl.config import Config
+from simulations import prepare
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+@contextmanager
+def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]:
+    """Lines and a bar for a training that may or may not be needed: nothing is shown unless it starts."""
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=err,
+    )
+    task = bar.add_task("training", total=config.train.epochs, visible=False)
+    reached = 0
+
+    def on_start(folder: Path, resumes: bool) -> None:
+        what = "CHORD" if method == "chord" else "the full-precision model"
+        begin = "Resuming the training of" if resumes else "No checkpoint for this configuration yet: training"
+        err.print(f"{begin} {what} on {config.data.name} (seed {config.seed}, {config.train.device}) into {folder}")
+        bar.update(task, visible=True)
+
+    def on_batch(done: int, total: int) -> None:
+        bar.update(task, completed=reached + done / total)
+
+    def on_epoch(epoch: Epoch) -> None:
+        nonlocal reached
+        reached = epoch.epoch
+        bar.update(task, completed=reached)
+        err.print(_epoch_line(epoch))
+
+    with bar:
+        yield prepare.Progress(on_start, on_epoch, on_batch)
+        bar.update(task, total=reached or None)
+
+
+def _epoch_line(epoch: Epoch) -> str:
+    v = epoch.validation
+    line = (
+        f"epoch {epoch.epoch:3d}  loss {epoch.loss:.3f}  validation NDCG@10 {v['ndcg@10']:.4f} HR@10 {v['hr@10']:.4f}"
+    )
+    if v["plan_difference"] == v["plan_difference"]:
+        line += f"  stranger {v['ndcg@10_stranger']:.4f}  plans differ in {v['plan_difference']:.0%}"
+    return line + f"  {epoch.seconds:.1f} s" + ("  [green]best[/]" if epoch.best else "")
+
+
+def results_table(summaries: Sequence[dict[str, Any]], title: str) -> Table:
+    """One row per run: accuracy, bits, bytes and failures."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("strategy")
+    for head, *_ in _COLUMNS:
+        table.add_column(head, justify="right")
+    for summary in summaries:
+        table.add_row(summary["strategy"], *(_cell(summary, key, form) for _, key, form in _COLUMNS))
+    return table
+
+
+# heading, key of the summary (or of `per_device`), format
+_COLUMNS = (
+    ("NDCG@5", "ndcg@5", "{:.4f}"),
+    ("HR@5", "hr@5", "{:.4f}"),
+    ("NDCG@10", "ndcg@10", "{:.4f}"),
+    ("HR@10", "hr@10", "{:.4f}"),
+    ("stranger\nNDCG@10", "ndcg@10_stranger", "{:.4f}"),
+    ("avg\nbits", "average_bits", "{:.2f}"),
+    ("Param\nMbit", "param_mbit", "{:.4f}"),
+    ("up B/\ndevice", "uplink_bytes_per_device", "{:,.0f}"),
+    ("down B/\ndevice", "downlink_bytes_per_device", "{:,.0f}"),
+    ("adapt\nms", "adaptation_ms", "{:.2f}"),
+    ("fail-\nures", "failures", "{:d}"),
+)
+
+
+def per_device(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary with the figures that a comparison shows per device beside its totals."""
+    devices = max(summary["devices"], 1)
+    return {
+        **summary,
+        "uplink_bytes_per_device": summary["uplink_bytes"] / devices,
+        "downlink_bytes_per_device": summary["downlink_bytes"] / devices,
+        "adaptation_ms": 1000 * summary["adaptation_seconds"],
+    }
+
+
+def _cell(summary: dict[str, Any], key: str, form: str) -> str:
+    value = per_device(summary)[key]
+    return "-" if value is None or value != value else form.format(value)
+
+
+def protocol(summary: dict[str, Any]) -> str:
+    """The protocol that the figures hold under, in one line."""
+    ranked = f"{summary['candidates']} candidates" if summary["candidates"] else "full catalogue"
+    return (
+        f"{summary['dataset']}, {summary['backbone']}, seed {summary['seed']}, {summary['devices']:,} devices, "
+        f"{summary['rounds']} round(s); last item held out, {ranked}, seen items "
+        f"{'kept' if summary['seen'] == 'keep' else 'excluded'}"
+    )

@@ -1,0 +1,122 @@
+"""The command line's flags: each is a key of the configuration, declared once for all commands."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chord_fl.config import Config, Tree, make_config, overlay, read_toml
+from chord_fl.errors import ConfigError
+from simulations.settings import preset as preset_tree
+
+_RUN, _DATA, _MODEL, _TRAIN, _ENGINE = "What to run", "Data", "Model", "Training", "Simulation"
+
+
+def _flag(panel: str, text: str, *names: str) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, show_default=False)
+
+
+Preset = Annotated[str | None, _flag(_RUN, "Preset to start from: laptop (default) or thousands.")]
+ConfigFile = Annotated[
+    Path | None, _flag(_RUN, "TOML file to start from, such as the config.toml of an earlier run.", "--config")
+]
+Set = Annotated[
+    list[str] | None,
+    _flag(_RUN, "Any key of the configuration, e.g. --set finetune.steps=10. May be repeated.", "--set", "-s"),
+]
+Out = Annotated[Path | None, _flag(_RUN, "Folder for the results. Default: runs/<time>-<strategy>.")]
+Verbose = Annotated[bool, _flag(_RUN, "Show the log of the engine.", "--verbose", "-v")]
+Strategy = Annotated[str | None, _flag(_RUN, "chord (default), static or finetune.")]
+Seed = Annotated[int | None, _flag(_RUN, "Seed of everything random. Default: 0.")]
+Dataset = Annotated[str | None, _flag(_DATA, "ml-100k (default), csv or synthetic.", "--dataset")]
+Path_ = Annotated[str | None, _flag(_DATA, "Your own file: CSV, TSV or parquet (csv), or a copy of u.data.", "--path")]
+DataDir = Annotated[str | None, _flag(_DATA, "Where downloads are kept. Default: the user's cache directory.")]
+Devices = Annotated[int | None, _flag(_DATA, "How many devices. Default: all users; 10,000 synthetic ones.")]
+UserColumn = Annotated[str | None, _flag(_DATA, "Column of the users in a csv. Default: user.")]
+ItemColumn = Annotated[str | None, _flag(_DATA, "Column of the items in a csv. Default: item.")]
+TimeColumn = Annotated[str | None, _flag(_DATA, "Column of the times in a csv. Default: timestamp.")]
+Core = Annotated[int | None, _flag(_DATA, "Least interactions per user and item. Default: 10.")]
+Items = Annotated[int | None, _flag(_DATA, "Catalogue of the synthetic population. Default: 2,000.")]
+Window = Annotated[int | None, _flag(_MODEL, "Recent items that the backbone sees. Default: 10.")]
+History = Annotated[int | None, _flag(_MODEL, "Recent items that the profile sees. Default: 50.")]
+Blocks = Annotated[int | None, _flag(_MODEL, "Transformer blocks. Default: 4.")]
+Ladder = Annotated[str | None, _flag(_MODEL, "Bit-widths of the plan's four codes: 2-4-6-8 (default) or 2-5-6-7.")]
+Beta = Annotated[float | None, _flag(_MODEL, "Share of channels in each upper tier, 0 to below 0.5. Default: 0.125.")]
+Epochs = Annotated[int | None, _flag(_TRAIN, "Most epochs of training. Default: 30.")]
+TrainUsers = Annotated[int | None, _flag(_TRAIN, "Users that the cloud trains on. Default: 5,000.")]
+Device = Annotated[str | None, _flag(_TRAIN, "Where training runs: cpu (default) or cuda.")]
+Checkpoint = Annotated[str | None, _flag(_TRAIN, "Folder of the checkpoint. Default: in the user's cache.")]
+Rounds = Annotated[int | None, _flag(_ENGINE, "Rounds to simulate. Default: 1.")]
+DevicesPerNode = Annotated[
+    int | None, _flag(_ENGINE, "Devices that share a Flower node; 1 is the faithful, slow case. Default: automatic.")
+]
+Workers = Annotated[int | None, _flag(_ENGINE, "Processes that host devices. Default: one per processor core.")]
+Candidates = Annotated[int | None, _flag(_ENGINE, "Items that a device ranks, below 100. Default: the full catalogue.")]
+Seen = Annotated[str | None, _flag(_ENGINE, "Whether items of the history stay candidates: keep (default) or exclude.")]
+Bits = Annotated[int | None, _flag(_ENGINE, "Bit-width of the static strategy: 2 to 8, or 32 (default).")]
+
+# flag -> key of the configuration
+KEYS = {
+    "strategy": "strategy",
+    "seed": "seed",
+    "dataset": "data.name",
+    "path": "data.path",
+    "data_dir": "data.data_dir",
+    "devices": "data.devices",
+    "user_column": "data.user_column",
+    "item_column": "data.item_column",
+    "time_column": "data.time_column",
+    "core": "data.core",
+    "items": "data.items",
+    "window": "model.window",
+    "history": "model.history",
+    "blocks": "model.blocks",
+    "ladder": "model.ladder",
+    "beta": "model.beta",
+    "epochs": "train.epochs",
+    "train_users": "train.train_users",
+    "device": "train.device",
+    "checkpoint": "train.checkpoint",
+    "rounds": "simulation.rounds",
+    "devices_per_node": "simulation.devices_per_node",
+    "workers": "simulation.workers",
+    "candidates": "simulation.candidates",
+    "seen": "simulation.seen",
+    "bits": "static.bits",
+}
+
+
+def resolve(
+    preset: str | None = None, config: Path | None = None, settings: list[str] | None = None, **flags: Any
+) -> Config:
+    """The configuration: a preset, a file laid over it, `--set` over that, flags over all. Raises ConfigError."""
+    tree: Tree = preset_tree(preset or "laptop")
+    if config is not None:
+        try:
+            # a file says everything that it wants changed; without --preset it stands on the plain defaults
+            tree = _merged(tree if preset else {}, read_toml(config))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"--config {config}: {error}") from error
+    changes = dict(_assignment(text) for text in settings or [])
+    changes |= {KEYS[name]: value for name, value in flags.items() if value is not None}
+    return make_config(overlay(tree, changes))
+
+
+def _merged(base: Tree, top: Tree) -> Tree:
+    merged = dict(base)
+    for key, value in top.items():
+        under = merged.get(key)
+        merged[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {text}: expected KEY=VALUE, such as model.window=20")
+    for kind in (int, float):
+        try:
+            return key.strip(), kind(value)
+        except ValueError:
+            continue
+    return key.strip(), value.strip().strip("\"'")
