@@ -18,6 +18,8 @@ from chord_fl.errors import ConfigError
 
 Tree = dict[str, Any]  # a configuration as TOML holds it
 
+_MESSAGE_BYTES = 65_520  # payload of the longest message (chord_fl.wire.frame)
+
 Ladder = Literal["2-4-6-8", "2-5-6-7"]
 
 
@@ -118,6 +120,19 @@ class Config(_Section):
     static: StaticConfig = StaticConfig()
     finetune: FinetuneConfig = FinetuneConfig()
 
+    @model_validator(mode="after")
+    def _fits_the_wire(self) -> "Config":
+        """A message holds 64 KiB: a plan's 2 bits per channel, or the embeddings of a session's candidates."""
+        model, candidates = self.model, self.simulation.candidates
+        if 4 * candidates * (model.dim + 1) > _MESSAGE_BYTES:
+            most = _MESSAGE_BYTES // (4 * (model.dim + 1))
+            raise ValueError(
+                f"simulation.candidates = {candidates}: at most {most} of model.dim {model.dim} fit a message"
+            )
+        if 5 * model.blocks * model.dim > 4 * _MESSAGE_BYTES:
+            raise ValueError(f"model.blocks = {model.blocks} of model.dim {model.dim}: too many channels for a message")
+        return self
+
     def training_view(self, method: str) -> Tree:
         """What the checkpoint of `method` ("chord" or "full") depends on, and nothing else."""
         data = self.data.model_dump(exclude={"devices", "data_dir"}, exclude_none=True)
@@ -144,7 +159,7 @@ def make_config(tree: Mapping[str, Any]) -> Config:
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{key}: unknown key; {_known_keys(first['loc'][:-1])}") from error
         message = first["msg"].removeprefix("Value error, ")
-        where = f"{key} = {first['input']!r}: " if key and not isinstance(first["input"], dict) else ""
+        where = "" if first["type"] == "value_error" else f"{key} = {first['input']!r}: "  # ours name their keys
         raise ConfigError(where + message[0].lower() + message[1:]) from error
 
 

@@ -13,11 +13,12 @@ def rank_of(scores: Tensor, targets: Tensor) -> Tensor:
     """Rank (1 is best) of column `targets` [B] among the columns of `scores` [B, n]; int64 [B].
 
     Items that tie with the target rank before it if their column is lower, so that a constant score earns nothing by
-    luck. Columns that must not compete hold -inf.
+    luck. Columns that must not compete hold -inf. A score of NaN loses to every number: a target with one ranks last.
     """
     own = scores.gather(1, targets[:, None])
     lower = torch.arange(scores.shape[1], device=scores.device) < targets[:, None]
-    return 1 + ((scores > own) | ((scores == own) & lower)).sum(1)
+    rank = 1 + ((scores > own) | ((scores == own) & lower)).sum(1)
+    return torch.where(own[:, 0].isnan(), scores.shape[1], rank)
 
 
 def hit_rate(ranks: NDArray[np.int64], k: int) -> NDArray[np.float64]:

@@ -145,7 +145,8 @@ def simulate(
 
     folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{resolved.strategy}"
     summary = _simulate(resolved, folder, verbose).summary
-    console.out.print(console.results_table([summary], console.protocol(summary)))
+    console.out.print(console.protocol(summary), soft_wrap=True)
+    console.out.print(console.results_table([summary]))
     console.out.print(_closing(summary, folder))
 
 
@@ -200,7 +201,8 @@ def compare(
     for run in runs:
         summaries.append(_simulate(run, folder / run.strategy, verbose).summary)
         pd.DataFrame([console.per_device(summary) for summary in summaries]).to_csv(folder / "compare.csv", index=False)
-    console.out.print(console.results_table(summaries, console.protocol(summaries[0])))
+    console.out.print(console.protocol(summaries[0]), soft_wrap=True)
+    console.out.print(console.results_table(summaries))
     console.out.print(f"Results: {folder}/compare.csv, and a folder per strategy beside it.")
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from flwr.app import Context, Message
+from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
+from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
 from chord_fl.config import Config, DataConfig
@@ -111,7 +112,11 @@ def _guarded(action: Action) -> Callable[[Message, Context], Message]:
             return action(cohort, message)
         except Exception as error:  # a device must not take the round down with it
             reason = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-            devices = cohort.devices if cohort else devices_of(message)
+            devices = devices_of(message)  # those asked; a message that names none asks the whole cohort
+            if not len(devices) and cohort:
+                devices = cohort.devices
+            if not len(devices):  # nobody to answer for: the node's error, or the reason would be lost
+                return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
             return Message(failure(devices, reason), reply_to=message)
 
     return guarded
@@ -147,6 +152,8 @@ def plan(cohort: Cohort, message: Message) -> Message:
     """Fit the plan to the resources of the moment, apply it, rank; then the same with a stranger's, the control."""
     model, devices = cohort.model, devices_of(message)
     chosen = devices - cohort.first
+    if not np.isin(chosen, np.arange(cohort.count)).all():
+        raise ValueError("asked about a device that is not here")
     channels = model.layout.channels
     codes, refused = decode_plans(payload_of(message, "plan"), model.fingerprint, channels)
     candidates, refusals = _candidates(cohort, message, chosen)

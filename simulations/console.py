@@ -62,46 +62,51 @@ def _epoch_line(epoch: Epoch) -> str:
     return line + f"  {epoch.seconds:.1f} s" + ("  [green]best[/]" if epoch.best else "")
 
 
-def results_table(summaries: Sequence[dict[str, Any]], title: str) -> Table:
-    """One row per run: accuracy, bits, bytes and failures."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
-    table.add_column("strategy")
-    for head, *_ in _COLUMNS:
-        table.add_column(head, justify="right")
+def results_table(summaries: Sequence[dict[str, Any]]) -> Table:
+    """A column per run, a row per figure: it fits a terminal of 80 characters."""
+    table = Table()
+    table.add_column("")
     for summary in summaries:
-        table.add_row(summary["strategy"], *(_cell(summary, key, form) for _, key, form in _COLUMNS))
+        table.add_column(summary["strategy"], justify="right")
+    shown = [per_device(summary) for summary in summaries]
+    for head, key, form in _FIGURES:
+        table.add_row(head, *(_cell(summary[key], form) for summary in shown), end_section=key in _SECTION_ENDS)
     return table
 
 
-# heading, key of the summary (or of `per_device`), format
-_COLUMNS = (
+# what it is called, key of the summary (or of `per_device`), format
+_FIGURES = (
     ("NDCG@5", "ndcg@5", "{:.4f}"),
     ("HR@5", "hr@5", "{:.4f}"),
     ("NDCG@10", "ndcg@10", "{:.4f}"),
     ("HR@10", "hr@10", "{:.4f}"),
-    ("stranger\nNDCG@10", "ndcg@10_stranger", "{:.4f}"),
-    ("avg\nbits", "average_bits", "{:.2f}"),
-    ("Param\nMbit", "param_mbit", "{:.4f}"),
-    ("up B/\ndevice", "uplink_bytes_per_device", "{:,.0f}"),
-    ("down B/\ndevice", "downlink_bytes_per_device", "{:,.0f}"),
-    ("adapt\nms", "adaptation_ms", "{:.2f}"),
-    ("fail-\nures", "failures", "{:d}"),
+    ("NDCG@10 under a stranger's plan", "ndcg@10_stranger", "{:.4f}"),
+    ("HR@10 under a stranger's plan", "hr@10_stranger", "{:.4f}"),
+    ("channels in which two plans differ", "plan_difference", "{:.1%}"),
+    ("average bits per weight", "average_bits", "{:.3f}"),
+    ("Param as the paper counts it, Mbit", "param_mbit", "{:.4f}"),
+    ("bytes up per device", "uplink_bytes_per_device", "{:,.0f}"),
+    ("bytes down per device", "downlink_bytes_per_device", "{:,.0f}"),
+    ("  of these for adaptation", "adaptation_bytes_per_device", "{:,.0f}"),
+    ("adaptation on the device, ms", "adaptation_ms", "{:.2f}"),
+    ("devices over their memory budget", "over_memory_budget", "{:,d}"),
+    ("failures", "failures", "{:,d}"),
 )
+_SECTION_ENDS = ("hr@10", "plan_difference", "param_mbit", "adaptation_ms")
 
 
 def per_device(summary: dict[str, Any]) -> dict[str, Any]:
-    """A summary with the figures that a comparison shows per device beside its totals."""
+    """A summary with its byte totals per device, and the adaptation time in milliseconds."""
     devices = max(summary["devices"], 1)
+    totals = ("uplink_bytes", "downlink_bytes", "adaptation_bytes")
     return {
         **summary,
-        "uplink_bytes_per_device": summary["uplink_bytes"] / devices,
-        "downlink_bytes_per_device": summary["downlink_bytes"] / devices,
+        **{f"{name}_per_device": summary[name] / devices for name in totals},
         "adaptation_ms": 1000 * summary["adaptation_seconds"],
     }
 
 
-def _cell(summary: dict[str, Any], key: str, form: str) -> str:
-    value = per_device(summary)[key]
+def _cell(value: float | None, form: str) -> str:
     return "-" if value is None or value != value else form.format(value)
 
 

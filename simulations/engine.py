@@ -6,19 +6,22 @@ adapter keeps that in one function.
 
 import logging
 import os
-import sys
+import threading
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
-from flwr.app import Context
+from flwr.app import Context, Message
 from flwr.serverapp import Grid, ServerApp
 
 from chord_fl.config import Config
-from simulations.server_app import run_rounds
+from chord_fl.errors import ChordError
+from simulations.server_app import run_rounds, workers
 from simulations.settings import export
 from strategies.base import DeviceStrategy
 
 NODES_PER_WORKER = 10  # enough to even out the load, few enough that messages cost nothing
+DEVICES_PER_NODE = 250  # below that, messages cost more than an uneven load
 _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -28,15 +31,13 @@ _QUIET = {
 }
 
 
-def workers(config: Config) -> int:
-    """Processes that host devices."""
-    return config.simulation.workers or os.cpu_count() or 1
-
-
 def nodes(config: Config, devices: int) -> int:
     """Flower nodes for `devices`: cohorts of equal size, or one node per so many devices as the configuration says."""
     per_node = config.simulation.devices_per_node
-    return -(-devices // per_node) if per_node else min(devices, NODES_PER_WORKER * workers(config))
+    if per_node:
+        return -(-devices // per_node)
+    most = NODES_PER_WORKER * workers(config)
+    return min(devices, most, max(2 * workers(config), devices // DEVICES_PER_NODE))
 
 
 def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False) -> None:
@@ -50,10 +51,11 @@ def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = 
 
     from simulations.client_app import app as client_app
 
-    server_app = ServerApp()
+    server_app, interrupted = ServerApp(), threading.Event()
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
+        _stop_when(interrupted, grid)
         run_rounds(grid, strategy, config)
 
     logging.getLogger("flwr").setLevel(logging.INFO if verbose else logging.CRITICAL)
@@ -69,5 +71,21 @@ def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = 
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        run_simulation(server_app, client_app, nodes(config, devices), backend_config=backend)
-    sys.stdout.flush()
+        try:
+            run_simulation(server_app, client_app, nodes(config, devices), backend_config=backend)
+        except KeyboardInterrupt:
+            interrupted.set()
+            raise
+
+
+def _stop_when(interrupted: threading.Event, grid: Any) -> None:
+    """Flower runs the strategy in a thread that no Ctrl-C reaches: end it where it looks for replies."""
+    pull = grid.pull_messages
+
+    def pull_messages(message_ids: Iterable[str]) -> Iterable[Message]:
+        if interrupted.is_set():
+            raise ChordError("interrupted")
+        replies: Iterable[Message] = pull(message_ids)
+        return replies
+
+    grid.pull_messages = pull_messages

@@ -5,8 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from chord_fl.config import Config, Tree, make_config, overlay, read_toml
+from chord_fl.config import Config, Tree, make_config, overlay
 from chord_fl.errors import ConfigError
+from simulations.settings import merged, read_file
 from simulations.settings import preset as preset_tree
 
 _RUN, _DATA, _MODEL, _TRAIN, _ENGINE = "What to run", "Data", "Model", "Training", "Simulation"
@@ -92,22 +93,11 @@ def resolve(
     """The configuration: a preset, a file laid over it, `--set` over that, flags over all. Raises ConfigError."""
     tree: Tree = preset_tree(preset or "laptop")
     if config is not None:
-        try:
-            # a file says everything that it wants changed; without --preset it stands on the plain defaults
-            tree = _merged(tree if preset else {}, read_toml(config))
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"--config {config}: {error}") from error
+        # without --preset a file stands on the plain defaults: it is the whole configuration of some run
+        tree = merged(tree if preset else {}, read_file(config))
     changes = dict(_assignment(text) for text in settings or [])
     changes |= {KEYS[name]: value for name, value in flags.items() if value is not None}
     return make_config(overlay(tree, changes))
-
-
-def _merged(base: Tree, top: Tree) -> Tree:
-    merged = dict(base)
-    for key, value in top.items():
-        under = merged.get(key)
-        merged[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
-    return merged
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -1,5 +1,6 @@
 """The ServerApp of `flwr run .`: prepares as the command line does, then runs the strategy. Results are files."""
 
+import os
 import time
 from pathlib import Path
 
@@ -26,8 +27,17 @@ def main(grid: Grid, context: Context) -> None:
     print(f"results in {folder.absolute()}", flush=True)
 
 
+def workers(config: Config) -> int:
+    """Processes that host devices."""
+    return config.simulation.workers or os.cpu_count() or 1
+
+
 def run_rounds(grid: Grid, strategy: DeviceStrategy, config: Config) -> None:
     """Hand the rounds to Flower. There is no global array to train: the initial one is empty and stays so."""
+    # Flower looks for replies every tenth of a second by default, which small populations would feel
+    if hasattr(grid, "pull_interval"):
+        grid.pull_interval = 0.01
+    strategy.warm_up(grid, 2 * workers(config))
     strategy.start(
         grid=grid,
         initial_arrays=ArrayRecord(),

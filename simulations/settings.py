@@ -10,11 +10,11 @@ from typing import Any
 
 from flwr.app import Context
 
-from chord_fl.config import Config, Tree, make_config, overlay
+from chord_fl.config import Config, Tree, make_config, overlay, read_toml
 from chord_fl.errors import ConfigError
 
 VARIABLE = "CHORD_FL_CONFIG"  # set by the adapter: Flower's in-process simulation carries no run config
-_NOT_OURS = ("preset", "out")  # keys of the run config that are not part of the configuration
+_NOT_OURS = ("preset", "config", "out")  # keys of the run config that are not part of the configuration
 
 
 def preset(name: str) -> Tree:
@@ -41,6 +41,29 @@ def config_of(context: Context) -> Config:
 
 
 def from_run_config(run_config: Mapping[str, Any]) -> Config:
-    """A preset with the other keys, dotted ("data.name"), laid over it. An empty text means: as in the preset."""
-    changes = {key: value for key, value in run_config.items() if key not in _NOT_OURS and value != ""}
-    return make_config(overlay(preset(str(run_config.get("preset", "laptop"))), changes))
+    """A preset, a TOML file (`config`) laid over it, and the other keys, dotted ("data.name"), over both.
+
+    An empty text means: not given. Raises ConfigError.
+    """
+    given = {key: value for key, value in run_config.items() if value != ""}
+    tree = preset(str(given.get("preset", "laptop")))
+    if "config" in given:
+        tree = merged(tree, read_file(Path(str(given["config"]))))
+    return make_config(overlay(tree, {key: value for key, value in given.items() if key not in _NOT_OURS}))
+
+
+def read_file(path: Path) -> Tree:
+    """A configuration file of the user's. Raises ConfigError."""
+    try:
+        return read_toml(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"config file {path}: {error}") from error
+
+
+def merged(base: Tree, top: Tree) -> Tree:
+    """`base` with `top` laid over it, section by section; neither is modified."""
+    result = dict(base)
+    for key, value in top.items():
+        under = result.get(key)
+        result[key] = merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return result

@@ -32,9 +32,10 @@ from chord_fl.models.shipment import fingerprint_of
 from chord_fl.report.record import Record, Round, missing_rows
 from chord_fl.wire.candidates import encode_candidates
 from chord_fl.wire.ledger import Purpose
-from strategies.messages import Reply, Scalar, envelope_bytes, pack, read_replies
+from strategies.messages import RESULTS, Reply, Scalar, envelope_bytes, pack, read_replies
 
 MOST = 0.5  # a round in which more than this share of the devices fails ends the run
+_ADDRESS = "-" * 64  # stands for the path of the shipment when bytes are counted, so that the folder does not show
 
 
 class MostDevicesFailedError(ChordError):
@@ -123,7 +124,7 @@ class DeviceStrategy(Strategy):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """End of the first exchange; there is no global model to change."""
-        good, reasons = read_replies(replies)
+        good, reasons = read_replies(replies, ("seconds",), self.record.devices)
         self._errors += reasons
         self._spent = pd.concat([pd.Series(dtype=float), *(reply.rows["seconds"] for reply in good)])
         self._say(server_round, f"{sum(len(reply.rows) for reply in good):,} devices answered")
@@ -145,14 +146,15 @@ class DeviceStrategy(Strategy):
 
         Raises MostDevicesFailedError if most devices have no result.
         """
-        good, reasons = read_replies(replies)
+        good, reasons = read_replies(replies, RESULTS, self.record.devices, self._cohorts or None)
         self._errors += reasons
         rows = pd.concat([missing_rows(np.arange(0), ""), *(reply.rows for reply in good), *self._failed])
-        rows = rows[~rows.index.duplicated() & rows.index.isin(np.arange(self.record.devices))]
+        rows = rows.loc[~rows.index.duplicated(), [*RESULTS, "error"]]
+        rows.loc[rows["error"] != "", list(RESULTS)] = 0  # what a device computed on the way to an error is no result
         absent = np.setdiff1d(np.arange(self.record.devices), rows.index)
         if len(absent):
             reason = Counter(self._errors).most_common(1)[0][0] if self._errors else "no reply in time"
-            rows = pd.concat([rows, missing_rows(absent, reason)])
+            rows = pd.concat([rows, missing_rows(absent, reason)[rows.columns]])
         # what a device computed in the first exchange is part of its adaptation
         spent = self._spent.reindex(rows.index, fill_value=0.0)
         rows = rows.assign(seconds=rows["seconds"] + spent, adaptation_seconds=rows["adaptation_seconds"] + spent)
@@ -173,6 +175,18 @@ class DeviceStrategy(Strategy):
     def summary(self) -> None:
         """Flower calls this to log the strategy's settings; they are in the run's config.toml."""
 
+    def warm_up(self, grid: Grid, count: int) -> None:
+        """Let the workers start before the first round is timed: greet `count` of the nodes and wait for their answer.
+
+        What the answers say is ignored: a node that cannot answer will fail in the first round, and say so there.
+        """
+        self.notify("starting the workers")
+        started = time.perf_counter()
+        nodes = wait_for_nodes(grid, self._nodes)[:count]
+        greeting = pack(self._request(0))
+        list(grid.send_and_receive([Message(greeting, node, "query.session") for node in nodes], timeout=600))
+        self.record.startup_seconds = time.perf_counter() - started
+
     # --- what they are made of ---------------------------------------------------------------------------------------
 
     def fail(self, devices: NDArray[np.int64], reasons: Sequence[str]) -> None:
@@ -192,7 +206,7 @@ class DeviceStrategy(Strategy):
         """One message for a node, and the entry in the ledger of what each of its devices gets."""
         messages = self._candidates(server_round, devices) | self.answers(server_round, devices)
         for purpose, each in messages.items():
-            alone = pack(request, {"device": [0]}, {purpose: each[:1]})
+            alone = pack(request | {"location": _ADDRESS}, {"device": [0]}, {purpose: each[:1]})
             envelope = envelope_bytes(alone, kind, len(each[0])) if each else 0
             sizes = np.array([len(message) for message in each], dtype=np.int64)
             self.record.ledger.add(server_round, devices, purpose, "down", sizes, envelope)

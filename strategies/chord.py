@@ -19,9 +19,8 @@ from chord_fl.wire.profiles import decode_profiles
 from strategies.base import DeviceStrategy
 from strategies.messages import Reply, envelope_bytes, pack
 
-_CHUNK = (
-    256  # profiles planned at once, in the order of device ids: who shares a node with whom does not show in a plan
-)
+# profiles planned at once, in the order of device ids, so that no cohort shows in a plan
+_CHUNK = 128
 
 
 class PlanStrategy(DeviceStrategy):

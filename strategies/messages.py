@@ -15,7 +15,19 @@ from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import Metadata as MetadataProto
 from numpy.typing import ArrayLike, NDArray
 
+from chord_fl.report.record import COLUMNS
+
 Scalar = str | int | float | bool | bytes
+
+RESULTS = (  # columns of a reply in the second exchange, besides `device`
+    "rank",
+    "rank_stranger",
+    "average_bits",
+    "memory_bytes",
+    "memory_budget_bytes",
+    "seconds",
+    "adaptation_seconds",
+)
 
 _REQUEST, _DEVICES, _PAYLOAD, _ERRORS = "request", "devices", "payload", "errors"
 
@@ -53,15 +65,28 @@ class Reply:
     payload: dict[str, list[bytes]]  # byte messages by name, one per row
 
 
-def read_replies(replies: Iterable[Message]) -> tuple[list[Reply], list[str]]:
-    """The replies that can be read, and why the others cannot: a node's error, or a malformed content."""
+def read_replies(
+    replies: Iterable[Message],
+    columns: Sequence[str],
+    devices: int,
+    cohorts: Mapping[int, NDArray[np.int64]] | None = None,
+) -> tuple[list[Reply], list[str]]:
+    """The replies that can be read, and why the others cannot: a node's error, or a malformed content.
+
+    A reply has all of `columns` and speaks of its own devices, of 0 .. `devices` - 1: those of its node in `cohorts`
+    where these are known, and none that another reply spoke of before.
+    """
     good, reasons = [], []
+    free = np.ones(devices, dtype=bool)
     for reply in replies:
         if reply.has_error():
             reasons.append(_last_line(reply.error.reason or f"error {reply.error.code}"))
             continue
         try:
-            good.append(_read(reply))
+            read = _read(reply, columns, devices)
+            _check_owner(read, free, cohorts)
+            good.append(read)
+            free[read.rows.index] = False
         except (KeyError, TypeError, ValueError) as error:
             reasons.append(f"malformed reply: {error}")
     return good, reasons
@@ -80,17 +105,40 @@ def devices_of(message: Message) -> NDArray[np.int64]:
     return np.array([] if record is None else record["device"], dtype=np.int64)
 
 
-def _read(reply: Message) -> Reply:
-    columns = dict(reply.content.metric_records[_DEVICES])
+def _read(reply: Message, columns: Sequence[str], devices: int) -> Reply:
+    found = reply.content.metric_records[_DEVICES]
+    values = {name: _numbers(name, found[name]) for name in ("device", *columns)}
     errors = reply.content.config_records.get(_ERRORS)
-    rows = pd.DataFrame(columns)
-    rows = rows.assign(error=list(errors["error"]) if errors is not None else "")  # type: ignore[arg-type]
-    rows = rows.astype({"device": np.int64}).set_index("device")
+    errors_ = [""] * len(values["device"]) if errors is None else _texts(errors["error"])
+    rows = pd.DataFrame({**values, "error": np.array(errors_, dtype=object)}).set_index("device")
+    if not rows.index.is_unique or not rows.index.isin(np.arange(devices)).all():
+        raise ValueError(f"device: a repeated id, or one outside 0..{devices - 1}")
     payload = {name: payload_of(reply, name) for name in reply.content.config_records.get(_PAYLOAD, {})}
     for name, messages in payload.items():
-        if len(messages) != len(rows):
-            raise ValueError(f"{name}: {len(messages)} messages for {len(rows)} devices")
+        if len(messages) != len(rows) or not all(isinstance(message, bytes) for message in messages):
+            raise ValueError(f"{name}: {len(messages)} entries for {len(rows)} devices, or not bytes")
     return Reply(reply.metadata.src_node_id, rows, payload)
+
+
+def _numbers(name: str, values: Any) -> NDArray[Any]:
+    """A column of a reply in the type that it has on record."""
+    column, kind = np.asarray(values), COLUMNS[name]
+    if column.ndim != 1 or (column.size and not np.can_cast(column.dtype, kind)) or not np.isfinite(column).all():
+        raise ValueError(f"{name}: expected a list of finite numbers, {kind.__name__}")
+    return column.astype(kind)
+
+
+def _texts(values: Any) -> list[str]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError("error: expected a list of texts")
+    return list(values)
+
+
+def _check_owner(reply: Reply, free: NDArray[np.bool_], cohorts: Mapping[int, NDArray[np.int64]] | None) -> None:
+    own = free if cohorts is None else np.isin(np.arange(len(free)), cohorts.get(reply.node, [])) & free
+    others = reply.rows.index[~own[reply.rows.index]]
+    if len(others):
+        raise ValueError(f"device: {others[0]} is not one of the node's")
 
 
 def envelope_bytes(content: RecordDict, kind: str, payload_bytes: int) -> int:

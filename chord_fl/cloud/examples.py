@@ -34,7 +34,7 @@ def batches(
     segment = WINDOWS_PER_CUT * window
     begins, ends = training.offsets[:-1], training.offsets[1:]
     phase = generator.integers(0, segment, training.users)
-    segments = np.maximum(0, (training.lengths - 1 + phase + segment - 1) // segment)
+    segments = np.where(training.lengths > 1, (training.lengths - 1 + phase + segment - 1) // segment, 0)
     user = np.repeat(np.arange(training.users), segments)
     index = np.arange(len(user)) - np.repeat(np.cumsum(segments) - segments, segments)
     cut = begins[user] + 1 - phase[user] + index * segment  # position of the first target

@@ -30,5 +30,7 @@ class Importance(nn.Module):
         for layer, filter_scores, hypernetwork in zip(self.layout.layers, filters, self.elements, strict=True):
             # layer by layer: the element scores of one layer fit the processor's cache, those of all layers do not
             elements = hypernetwork(profiles).view(-1, layer.channels, layer.size)
-            scores.append(filter_scores.log_softmax(-1) + elements.abs().sum(-1).clamp(min=1e-12).log())
+            # in place: the scores are as many as the weights, and a second copy would cost as much as the product
+            strengths = elements.abs_().sum(-1).clamp(min=1e-12)
+            scores.append(filter_scores.log_softmax(-1) + strengths.log())
         return self.across_users(torch.cat(scores, dim=1)), self.layers_across_users(self.layers(profiles))

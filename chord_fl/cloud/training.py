@@ -81,8 +81,9 @@ def train(
         if improved:
             best = curve[-1]
             checkpoint.write_tensors(folder / BEST_FILE, model.state_dict())
+        # the curve first: a resumption drops rows beyond the epoch in RESUME_FILE, and could not make up missing ones
+        _write_curve(folder / checkpoint.CURVE_FILE, curve)
         checkpoint.write_tensors(folder / RESUME_FILE, _resumable(model, optimiser, epoch))
-        pd.DataFrame(curve).to_csv(folder / checkpoint.CURVE_FILE, index=False)
         on_epoch(done)
     (folder / BEST_FILE).replace(folder / checkpoint.MODEL_FILE)
     (folder / RESUME_FILE).unlink(missing_ok=True)
@@ -142,6 +143,12 @@ def _without_test_and_validation(interactions: Interactions) -> Interactions:
         keep[interactions.offsets[1:] - back] = False
     offsets = interactions.offsets - 2 * np.arange(interactions.users + 1)
     return Interactions(interactions.items[keep], offsets)
+
+
+def _write_curve(path: Path, curve: list[dict[str, float]]) -> None:
+    partial = path.with_suffix(".partial")
+    pd.DataFrame(curve).to_csv(partial, index=False)
+    partial.replace(path)
 
 
 def _resumable(model: torch.nn.Module, optimiser: torch.optim.Optimizer, epoch: int) -> dict[str, Tensor]:

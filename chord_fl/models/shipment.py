@@ -6,8 +6,10 @@ packed to b bits with a scale and a zero point per channel.
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -93,8 +95,10 @@ def unpack(shipment: bytes, sha256: str) -> Shipped:
         tensors = load_tensors(shipment)
         header = json.loads(_metadata(shipment)[_SPEC_KEY])
         announced, bits = header.pop("fingerprint"), header.pop("bits")
-        spec = ModelSpec(**{**header, "levels": tuple(header["levels"])})
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        spec = _spec(header, tensors)
+        if bits is not None and (type(bits) is not int or not (1 <= bits <= 8 or bits == FULL_PRECISION_BITS)):
+            raise ValueError(f"{bits!r} bits")
+    except (safetensors.SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise WireError(f"shipment: header unreadable ({error})") from error
     parts = _by_part(tensors)
     backbone = spec.build_backbone()
@@ -119,10 +123,30 @@ def _metadata(shipment: bytes) -> dict[str, str]:
     return metadata
 
 
+def _spec(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ModelSpec:
+    """The announced shape, if the tensors have it: nothing is allocated or computed for a shape that they lack."""
+    spec = ModelSpec(**{**header, "levels": tuple(header["levels"])})
+    whole = (spec.items, spec.blocks, spec.dim, spec.window, spec.history, spec.frozen_seed, *spec.levels)
+    if not all(type(number) is int for number in whole) or type(spec.frozen_scale) not in (int, float):
+        raise TypeError("a number of the wrong type")
+    if spec.backbone != "sasrec" or len(spec.levels) != 4 or not all(1 <= bits <= 8 for bits in spec.levels):
+        raise ValueError(f"backbone {spec.backbone!r}, levels {list(spec.levels)}")
+    if min(spec.blocks, spec.history) < 1 or not 0 <= spec.frozen_seed < 2**64 or not 0 < spec.frozen_scale < math.inf:
+        raise ValueError("a number out of range")
+    found = tensors["backbone.items.weight"].shape, tensors["backbone.positions.weight"].shape
+    norms = sum(name.startswith("backbone.attention_norms.") for name in tensors)
+    if found != ((spec.items + 1, spec.dim), (spec.window, spec.dim)) or norms != 2 * spec.blocks:
+        raise ValueError("not the shape that its tensors have")
+    return spec
+
+
 def _by_part(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
+        expected = torch.uint8 if name.endswith((".codes", ".zero_point")) else torch.float32
+        if value.dtype != expected:
+            raise WireError(f"shipment: {name} is {value.dtype}, expected {expected}")
         if not bool(torch.isfinite(value).all()):
             raise WireError(f"shipment: {name} holds a value that is not finite")
         parts.setdefault(part, {})[rest] = value

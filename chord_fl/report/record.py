@@ -37,6 +37,10 @@ COLUMNS = {
 }
 
 
+# what a device downloads to become its user's own: a plan, or the matrices that are trained for everybody
+ADAPTATION = ("plan", "weights")
+
+
 @dataclass
 class Round:
     """What a strategy knows at the end of a round."""
@@ -57,6 +61,8 @@ class Record:
         self._devices: list[pd.DataFrame] = []
         self._rounds: list[dict[str, Any]] = []
         self._started = time.perf_counter()
+        self.summary: dict[str, Any] = {}  # the figures of the whole run, up to the last finished round
+        self.startup_seconds = 0.0  # of the engine, before the first round
 
     def add(self, done: Round) -> None:
         """Take a finished round and write every file anew."""
@@ -67,14 +73,15 @@ class Record:
         rows = rows.reset_index(names="device").assign(round=done.number, strategy=self._facts["strategy"])
         self._devices.append(rows[list(COLUMNS)].astype(COLUMNS))
         self._rounds.append({"round": done.number, **self._figures([self._devices[-1]], done), **_speed(rows, done)})
+        self.summary = self._summarise()
         self._write()
 
-    @property
-    def summary(self) -> dict[str, Any]:
-        """The figures of the whole run so far."""
+    def _summarise(self) -> dict[str, Any]:
         wall = time.perf_counter() - self._started
         rounds = pd.DataFrame(self._rounds)
         figures = self._figures(self._devices, None)
+        sent = self.ledger.by_purpose()
+        adapting = sent["purpose"].isin(ADAPTATION) & (sent["direction"] == "down")
         if self._rounds:
             figures["plan_difference"] = float(rounds["plan_difference"].mean())
         busy = float(rounds["wall_seconds"].sum()) if self._rounds else 0.0
@@ -83,7 +90,9 @@ class Record:
             "devices": self.devices,
             "rounds": len(self._rounds),
             **figures,
+            "adaptation_bytes": int(sent.loc[adapting, "payload_bytes"].sum()),
             "wall_seconds": wall,
+            "startup_seconds": self.startup_seconds,
             "devices_per_second": self.devices * len(self._rounds) / busy if busy else 0.0,
         }
 

@@ -15,7 +15,7 @@ _FORMAT = 1
 
 def encode_candidates(items: NDArray[np.int32], embeddings: NDArray[np.float32], fingerprint: bytes) -> list[bytes]:
     """One message per device for `items` [B, p] and their `embeddings` [B, p, d]."""
-    flat = np.ascontiguousarray(embeddings.astype("<f4")).reshape(len(items), -1)
+    flat = np.ascontiguousarray(embeddings.astype("<f4")).reshape(len(items), embeddings.shape[1] * embeddings.shape[2])
     data = np.hstack([np.ascontiguousarray(items.astype("<i4")).view(np.uint8), flat.view(np.uint8)])
     return seal_each(Kind.CANDIDATES, _FORMAT, fingerprint, data)
 
