@@ -67,5 +67,5 @@ def finetune(
 def next_item_windows(history: Tensor, window: int) -> tuple[Tensor, Tensor]:
     """Split `history` [B, h] into windows [B·n, w] and the item after each of their items; 0 where there is none."""
     inputs, targets = history[:, :-1], history[:, 1:]
-    lead = max(1, -(-inputs.shape[1] // window)) * window - inputs.shape[1]
+    lead = -inputs.shape[1] % window
     return F.pad(inputs, (lead, 0)).reshape(-1, window), F.pad(targets, (lead, 0)).reshape(-1, window)
