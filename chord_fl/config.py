@@ -18,6 +18,7 @@ from chord_fl.errors import ConfigError
 
 Tree = dict[str, Any]  # a configuration as TOML holds it
 
+TRAINING_VERSION = 1  # raised whenever the same configuration would train another model: old checkpoints are left alone
 _MESSAGE_BYTES = 65_520  # payload of the longest message (chord_fl.wire.frame)
 
 Ladder = Literal["2-4-6-8", "2-5-6-7"]
@@ -141,7 +142,8 @@ class Config(_Section):
         if method == "full":  # no plans, hence none of what makes them
             model = {k: v for k, v in model.items() if k not in ("history", "ladder", "beta")}
             train = {k: v for k, v in train.items() if k not in ("hypernetwork_rate", "weight_scale", "temperature")}
-        return {"method": method, "seed": self.seed, "data": data, "model": model, "train": train}
+        view = {"method": method, "version": TRAINING_VERSION, "seed": self.seed}
+        return {**view, "data": data, "model": model, "train": train}
 
     def training_key(self, method: str) -> str:
         """A short name for `training_view`: runs that agree on it share a checkpoint."""

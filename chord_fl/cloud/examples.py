@@ -10,7 +10,7 @@ from torch import Tensor
 
 from chord_fl.data.interactions import Interactions
 
-WINDOWS_PER_CUT = 4  # a plan serves this many windows after its cut: it amortises profile and plan, as a device would
+WINDOWS_PER_CUT = 2  # a plan serves this many windows after its cut: it amortises profile and plan, as a device would
 
 
 @dataclass(frozen=True)

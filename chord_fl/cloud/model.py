@@ -33,9 +33,10 @@ class ChordModel(nn.Module):
         self.spec, self.beta, self.temperature = spec, beta, temperature
         self.backbone = spec.build_backbone(dropout)
         self.encoder = spec.build_encoder()
-        self.importance = Importance(spec.layout, spec.dim)
+        frozen = spec.frozen_weights()
+        self.importance = Importance(spec.layout, frozen, spec.dim)
         self._copies = len(spec.layout.layers)
-        for index, copies in enumerate(bank(spec.frozen_weights(), spec.levels)):
+        for index, copies in enumerate(bank(frozen, spec.levels)):
             self.register_buffer(f"_copies{index}", copies, persistent=False)
 
     @property

@@ -2,26 +2,28 @@ import torch
 from torch import Tensor
 
 from chord_fl.cloud.importance import Importance
-from chord_fl.models.frozen import Layer, Layout
+from chord_fl.models.frozen import Layer, Layout, frozen_weights
 
 LAYOUT = Layout((Layer("a", 6, 5), Layer("b", 4, 3)))
 DIM = 7
+WEIGHTS = frozen_weights(LAYOUT, 0, 1.0)
 
 
 def hypernetworks(seed: int = 0) -> Importance:
     torch.manual_seed(seed)
-    return Importance(LAYOUT, DIM)
+    return Importance(LAYOUT, WEIGHTS, DIM)
 
 
 def by_hand(model: Importance, profile: Tensor) -> list[Tensor]:
     """Equations 10 and 11 for one user, layer by layer: softmax(filter) × Σ|element|."""
     filters = model.filters.weight @ profile + model.filters.bias
-    importance, first = [], 0
-    for layer, hypernetwork in zip(LAYOUT.layers, model.elements, strict=True):
+    inputs = model.elements.weight @ profile + model.elements.bias
+    importance, first, start = [], 0, 0
+    for layer, weight in zip(LAYOUT.layers, WEIGHTS, strict=True):
         own = filters[first : first + layer.channels]
-        elements = (hypernetwork.weight @ profile + hypernetwork.bias).reshape(layer.channels, layer.size)
+        elements = weight * inputs[start : start + layer.size]
         importance.append(own.exp() / own.exp().sum() * elements.abs().sum(1))
-        first += layer.channels
+        first, start = first + layer.channels, start + layer.size
     return importance
 
 
