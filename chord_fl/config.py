@@ -187,7 +187,7 @@ def read_toml(path: Path) -> Tree:
 
 def write_toml(path: Path, tree: Mapping[str, Any]) -> None:
     """Write a tree without its empty (None) values, which TOML cannot hold."""
-    path.write_text(tomli_w.dumps(_without_none(tree)))
+    path.write_text(tomli_w.dumps(_without_none(tree)), encoding="utf-8")
 
 
 def describe_difference(found: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = "") -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chord_fl.config import Config
-from chord_fl.errors import ChordError
+from chord_fl.config import Config, make_config, overlay
+from chord_fl.errors import ChordError, ConfigError
 from simulations import options as o
 from simulations.options import resolve
 
@@ -30,7 +30,7 @@ the baselines beside it; `chord-fl simulate --preset thousands` runs ten thousan
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(help="ml-100k, csv or synthetic.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="ml-100k, csv or synthetic.", show_default=False)],
     path: o.Path_ = None,
     data_dir: o.DataDir = None,
     devices: o.Devices = None,
@@ -73,6 +73,9 @@ def train(
     dataset: o.Dataset = None,
     path: o.Path_ = None,
     data_dir: o.DataDir = None,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    time_column: o.TimeColumn = None,
     core: o.Core = None,
     items: o.Items = None,
     window: o.Window = None,
@@ -117,6 +120,9 @@ def simulate(
     path: o.Path_ = None,
     data_dir: o.DataDir = None,
     devices: o.Devices = None,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    time_column: o.TimeColumn = None,
     core: o.Core = None,
     items: o.Items = None,
     window: o.Window = None,
@@ -158,13 +164,20 @@ def compare(
     out: o.Out = None,
     verbose: o.Verbose = False,
     strategies: Annotated[
-        str, typer.Option(help="Strategies to compare, with commas between.", rich_help_panel="What to run")
+        str,
+        typer.Option(
+            help="Strategies to compare, with commas between. static:3 is static at 3 bits.",
+            rich_help_panel="What to run",
+        ),
     ] = "chord,static,finetune",
     seed: o.Seed = None,
     dataset: o.Dataset = None,
     path: o.Path_ = None,
     data_dir: o.DataDir = None,
     devices: o.Devices = None,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    time_column: o.TimeColumn = None,
     core: o.Core = None,
     items: o.Items = None,
     window: o.Window = None,
@@ -193,23 +206,39 @@ def compare(
 
     from simulations import console, prepare
 
-    runs = [resolved.model_copy(update={"strategy": name.strip()}) for name in strategies.split(",")]
-    for run in runs:
-        prepare.strategy_class(run)  # an unknown name fails before the first run begins
+    runs = _runs(resolved, strategies)
+    for run in runs.values():  # whatever is wrong with one of them is said before the first begins
+        prepare.check_checkpoint(run)
     folder = prepare.make_folder(out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare")
     summaries = []
-    for run in runs:
-        summaries.append(_simulate(run, folder / run.strategy, verbose).summary)
+    for label, run in runs.items():
+        summaries.append({"label": label, **_simulate(run, folder / label, verbose).summary})
         pd.DataFrame([console.per_device(summary) for summary in summaries]).to_csv(folder / "compare.csv", index=False)
     console.out.print(console.protocol(summaries[0]), soft_wrap=True)
     console.out.print(console.results_table(summaries))
     console.out.print(f"Results: {folder}/compare.csv, and a folder per strategy beside it.")
 
 
+def _runs(config: Config, strategies: str) -> dict[str, Config]:
+    """A configuration for each of the strategies in a text such as "chord,static,static:3", by its label."""
+    runs: dict[str, Config] = {}
+    for text in strategies.split(","):
+        name, _, bits = text.strip().partition(":")
+        if bits and name != "static":
+            raise ConfigError(f"--strategies {text.strip()}: only static takes a bit-width")
+        label = f"{name}-{bits}-bits" if bits else name
+        if label in runs:
+            raise ConfigError(f"--strategies {strategies}: {text.strip()} stands there twice")
+        changes = {"strategy": name} | ({"static.bits": int(bits) if bits.isdigit() else bits} if bits else {})
+        runs[label] = make_config(overlay(config.model_dump(), changes))
+    return runs
+
+
 def _simulate(config: Config, folder: Path, verbose: bool) -> "Record":
     from simulations import console, engine, prepare
 
     devices = prepare.check(config).users
+    prepare.check_checkpoint(config)
     prepare.make_folder(folder)
     method = prepare.strategy_class(config).method
     with console.training_progress(config, method) as progress:
@@ -227,8 +256,12 @@ def _simulate(config: Config, folder: Path, verbose: bool) -> "Record":
 
 def _closing(summary: dict[str, Any], folder: Path) -> str:
     lines = [f"{summary['devices_per_second']:,.0f} devices per second, {summary['wall_seconds']:.1f} s in all."]
-    if summary["ndcg@10_stranger"] == summary["ndcg@10_stranger"]:
-        lines.append(f"Two users' plans differ in {summary['plan_difference']:.1%} of the channels.")
+    gain, error = summary["ndcg@10_gain"], summary["ndcg@10_gain_se"]
+    if gain == gain:
+        verdict = "the plans personalise" if gain > 2 * error else "not told apart from chance"
+        lines.append(
+            f"Own plan against a stranger's: NDCG@10 {gain:+.4f} ± {error:.4f} (paired over devices): {verdict}."
+        )
     if summary["over_memory_budget"]:
         lines.append(f"{summary['over_memory_budget']:,} rows needed more memory than the device had to spare.")
     if summary["failures"]:

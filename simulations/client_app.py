@@ -176,11 +176,10 @@ def plan(cohort: Cohort, message: Message) -> Message:
     )
     strangers = payload_of(message, "control")
     if strangers:
+        # only the control suffers from a control that is refused: a rank of 0 leaves the device out of it
         others, refused = decode_plans(strangers, model.fingerprint, channels)
-        errors = [a or b or "" for a, b in zip(errors, refused, strict=True)]
-        columns["rank_stranger"] = ranks_of_plans(
-            model, mine, fit(others, resources_, model.demotions).codes, candidates
-        )
+        tried = ranks_of_plans(model, mine, fit(others, resources_, model.demotions).codes, candidates)
+        columns["rank_stranger"] = np.where([reason is None for reason in refused], tried, 0)
     return Message(pack(columns=columns, errors=errors), reply_to=message)
 
 

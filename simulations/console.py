@@ -36,6 +36,7 @@ def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]
         what = "CHORD" if method == "chord" else "the full-precision model"
         begin = "Resuming the training of" if resumes else "No checkpoint for this configuration yet: training"
         err.print(f"{begin} {what} on {config.data.name} (seed {config.seed}, {config.train.device}) into {folder}")
+        err.print("NDCG@10 and HR@10 are of validation: the second last item of each user, full ranking.")
         bar.update(task, visible=True)
 
     def on_batch(done: int, total: int) -> None:
@@ -54,12 +55,10 @@ def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]
 
 def _epoch_line(epoch: Epoch) -> str:
     v = epoch.validation
-    line = (
-        f"epoch {epoch.epoch:3d}  loss {epoch.loss:.3f}  validation NDCG@10 {v['ndcg@10']:.4f} HR@10 {v['hr@10']:.4f}"
-    )
+    line = f"epoch {epoch.epoch:3d}  loss {epoch.loss:.3f}  NDCG@10 {v['ndcg@10']:.4f}"
     if v["plan_difference"] == v["plan_difference"]:
-        line += f"  stranger {v['ndcg@10_stranger']:.4f}  plans differ in {v['plan_difference']:.0%}"
-    return line + f"  {epoch.seconds:.1f} s" + ("  [green]best[/]" if epoch.best else "")
+        line += f" (stranger {v['ndcg@10_stranger']:.4f})"
+    return line + f"  HR@10 {v['hr@10']:.4f}  {epoch.seconds:.1f} s" + ("  [green]best[/]" if epoch.best else "")
 
 
 def results_table(summaries: Sequence[dict[str, Any]]) -> Table:
@@ -67,7 +66,7 @@ def results_table(summaries: Sequence[dict[str, Any]]) -> Table:
     table = Table()
     table.add_column("")
     for summary in summaries:
-        table.add_column(summary["strategy"], justify="right")
+        table.add_column(summary.get("label", summary["strategy"]), justify="right")
     shown = [per_device(summary) for summary in summaries]
     for head, key, form in _FIGURES:
         table.add_row(head, *(_cell(summary[key], form) for summary in shown), end_section=key in _SECTION_ENDS)

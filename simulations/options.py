@@ -25,7 +25,7 @@ Set = Annotated[
     list[str] | None,
     _flag(_RUN, "Any key of the configuration, e.g. --set finetune.steps=10. May be repeated.", "--set", "-s"),
 ]
-Out = Annotated[Path | None, _flag(_RUN, "Folder for the results. Default: runs/<time>-<strategy>.")]
+Out = Annotated[Path | None, _flag(_RUN, "Folder for the results. Default: runs/TIME-STRATEGY.")]
 Verbose = Annotated[bool, _flag(_RUN, "Show the log of the engine.", "--verbose", "-v")]
 Strategy = Annotated[str | None, _flag(_RUN, "chord (default), static or finetune.")]
 Seed = Annotated[int | None, _flag(_RUN, "Seed of everything random. Default: 0.")]

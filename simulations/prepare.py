@@ -84,6 +84,14 @@ def checkpoint_folder(config: Config, method: str) -> Path:
     return platformdirs.user_cache_path("chord-fl") / "checkpoints" / config.training_key(method)
 
 
+def check_checkpoint(config: Config) -> None:
+    """Raise ChordError unless the checkpoint that `config` needs is absent, or was begun under this configuration."""
+    method = strategy_class(config).method
+    folder = checkpoint_folder(config, method)
+    if (folder / checkpoint.CONFIG_FILE).exists():
+        checkpoint.check_config(folder, config, method)
+
+
 def is_trained(config: Config, method: str) -> bool:
     """Whether the checkpoint of `method` is there and finished."""
     return checkpoint.is_finished(checkpoint_folder(config, method))

@@ -57,7 +57,8 @@ def read_file(path: Path) -> Tree:
     try:
         return read_toml(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"config file {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"config file {path}: {reason}") from error
 
 
 def merged(base: Tree, top: Tree) -> Tree:

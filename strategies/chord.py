@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from chord_fl.cloud.checkpoint import Trained
 from chord_fl.config import Config
+from chord_fl.device.blocks import in_blocks
 from chord_fl.metrics import plan_difference, strangers
 from chord_fl.models.frozen import Layout
 from chord_fl.models.shipment import pack as pack_model
@@ -18,9 +19,6 @@ from chord_fl.wire.plans import encode_plans
 from chord_fl.wire.profiles import decode_profiles
 from strategies.base import DeviceStrategy
 from strategies.messages import Reply, envelope_bytes, pack
-
-# profiles planned at once, in the order of device ids, so that no cohort shows in a plan
-_CHUNK = 128
 
 
 class PlanStrategy(DeviceStrategy):
@@ -85,9 +83,10 @@ class PlanStrategy(DeviceStrategy):
 
     def _account_profiles(self, server_round: int, devices: NDArray[np.int64], messages: list[bytes]) -> None:
         sizes = np.array([len(message) for message in messages], dtype=np.int64)
+        sent = sizes > 0  # a device that failed sent none
         alone = pack(columns={"device": [0]}, payload={"profile": messages[:1]})
         envelope = envelope_bytes(alone, "query.profile", len(messages[0])) if messages else 0
-        self.record.ledger.add(server_round, devices, "profile", "up", sizes, envelope)
+        self.record.ledger.add(server_round, devices[sent], "profile", "up", sizes[sent], envelope)
 
 
 class Chord(PlanStrategy):
@@ -99,5 +98,5 @@ class Chord(PlanStrategy):
     def plans(self, profiles: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Importance of every channel to every user, ranked into tiers, refined by layer."""
         model: Any = self.trained.model
-        chunks = torch.from_numpy(profiles).split(_CHUNK)
-        return torch.cat([model.plan(chunk).codes for chunk in chunks]).numpy()
+        # in blocks of one size: a plan depends neither on how many devices ask nor on which others do
+        return in_blocks(lambda rows: model.plan(rows).codes, torch.from_numpy(profiles)).numpy()

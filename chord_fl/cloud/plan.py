@@ -45,10 +45,11 @@ def tiers(scores: Tensor, beta: float, temperature: float) -> Plan:
     # A tier's soft threshold lies midway between the scores on its two sides; it moves with them but pulls at neither.
     threshold = ordered.detach()
     upper = (threshold[:, size - 1] + threshold[:, size]) / 2
-    last = min(2 * size, channels - 1)
-    lower = (threshold[:, 2 * size - 1] + threshold[:, last]) / 2
     above = torch.sigmoid((scores - upper[:, None]) / temperature)
-    between = torch.sigmoid((scores - lower[:, None]) / temperature)
+    between = torch.ones_like(above)  # without a third tier, nobody falls below the second
+    if 2 * size < channels:
+        lower = (threshold[:, 2 * size - 1] + threshold[:, 2 * size]) / 2
+        between = torch.sigmoid((scores - lower[:, None]) / temperature)
     return Plan(codes, torch.stack([1 - between, between - above, torch.zeros_like(above), above], dim=-1))
 
 

@@ -20,7 +20,7 @@ from chord_fl.cloud.model import ChordModel, FullPrecision
 from chord_fl.cloud.validation import split, validate
 from chord_fl.config import Config, TrainConfig
 from chord_fl.data.interactions import Interactions
-from chord_fl.errors import ChordError
+from chord_fl.errors import CheckpointError, ChordError
 
 RESUME_FILE = "resume.safetensors"
 BEST_FILE = "best.safetensors"
@@ -166,7 +166,11 @@ def _resume(
     if not path.exists():
         return []
     tensors = checkpoint.read_tensors(path)
-    epoch = int(tensors.pop("epoch"))
+    try:
+        epoch = int(tensors.pop("epoch"))
+        curve = pd.read_csv(folder / checkpoint.CURVE_FILE, float_precision="round_trip").to_dict("records")
+    except (KeyError, OSError, ValueError) as error:
+        raise CheckpointError(f"checkpoint {folder} cannot be resumed ({error}): delete it and train again") from error
     state: dict[int, dict[str, Tensor]] = {}
     weights: dict[str, Tensor] = {}
     for name, value in tensors.items():
@@ -178,5 +182,4 @@ def _resume(
             state.setdefault(int(index), {})[key] = value.to(device)
     checkpoint.restore(model, weights, folder)
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    curve = pd.read_csv(folder / checkpoint.CURVE_FILE, float_precision="round_trip").to_dict("records")
     return [{str(key): value for key, value in row.items()} for row in curve[:epoch]]

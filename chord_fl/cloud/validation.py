@@ -57,6 +57,8 @@ def validate(model: CloudModel, held: Split, seed: int, device: torch.device) ->
         [model.plan(model.encoder(part.to(device), model.backbone.items)).codes for part in held.history.split(_CHUNK)]
     )
     own = means(_ranks(model, held, codes, device))
+    if len(codes) < 2:  # nobody is a stranger
+        return Validation(own["ndcg@10"], own["hr@10"], float("nan"), float("nan"), float("nan"))
     others = means(_ranks(model, held, codes[torch.from_numpy(strangers(len(codes), seed)).to(device)], device))
     difference = plan_difference(codes.cpu().numpy())
     return Validation(own["ndcg@10"], own["hr@10"], others["ndcg@10"], others["hr@10"], difference)

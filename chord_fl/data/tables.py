@@ -1,7 +1,10 @@
 """A table of the user's own as a log of events: CSV, TSV (both also gzipped) or Parquet, columns by name."""
 
+import csv
+import gzip
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +38,7 @@ def read_table(path: Path, user_column: str, item_column: str, time_column: str)
         raise DataError(f"no such file: {path} (data.path)")
     try:
         table = _read_parquet(path, columns) if path.suffix == ".parquet" else _read_text(path, columns)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} cannot be read as a table: {' '.join(str(error).split())}") from error
     if not table.num_rows:
         raise DataError(f"{path} has a header but no rows")
@@ -70,8 +73,7 @@ def _read_text(path: Path, columns: list[str]) -> pa.Table:
         strings_can_be_null=True,
     )
     try:
-        with pa.csv.open_csv(path, one_thread, parse) as reader:
-            _check_columns(path, columns, reader.schema.names)
+        _check_columns(path, columns, _header(path, parse.delimiter))
         return pa.csv.read_csv(path, one_thread, parse, convert)
     except pa.ArrowInvalid as error:
         if not uneven:
@@ -80,6 +82,16 @@ def _read_text(path: Path, columns: list[str]) -> pa.Table:
         raise DataError(
             f"{path}: row {row.number - 1} has {row.actual_columns} fields, not {row.expected_columns}: {row.text!r}"
         ) from error
+
+
+def _header(path: Path, delimiter: str) -> list[str]:
+    # not with pyarrow's streaming reader: closed after the header, its read-ahead thread at times aborts the process
+    unpacked: Any = gzip.open if path.suffix == ".gz" else open
+    with unpacked(path, "rt", encoding="utf-8-sig", newline="") as file:
+        names = next(csv.reader(file, delimiter=delimiter), [])
+    if not names:
+        raise DataError(f"{path} cannot be read as a table: it is empty")
+    return names
 
 
 def _check_columns(path: Path, wanted: list[str], found: list[str]) -> None:

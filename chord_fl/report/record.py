@@ -105,6 +105,7 @@ class Record:
             **{name: own[name] for name in METRICS},
             "ndcg@10_stranger": control["ndcg@10"],
             "hr@10_stranger": control["hr@10"],
+            **_gain(ranked),
             "plan_difference": done.plan_difference if done else float("nan"),
             "average_bits": _mean(ranked["average_bits"]),
             "uplink_bytes": int(rows["uplink_bytes"].sum()),
@@ -129,6 +130,17 @@ def missing_rows(devices: NDArray[np.int64], reason: str) -> pd.DataFrame:
     """Rows of devices that have no result, with the reason."""
     blank = {name: "" if kind is str else kind(0) for name, kind in COLUMNS.items() if name not in ("device", "round")}
     return pd.DataFrame({**blank, "error": reason}, index=pd.Index(devices, name="device"))
+
+
+def _gain(rows: pd.DataFrame) -> dict[str, float]:
+    """Own plan minus a stranger's in NDCG@10, and its standard error, paired over devices."""
+    both = rows[rows["rank_stranger"] > 0]
+    difference = ndcg(both["rank"].to_numpy(), 10) - ndcg(both["rank_stranger"].to_numpy(), 10)
+    # a device's rounds are not independent of each other: average them first
+    gains = pd.Series(difference).groupby(both["device"].to_numpy()).mean().to_numpy(dtype=np.float64)
+    if len(gains) < 2:
+        return {"ndcg@10_gain": float("nan"), "ndcg@10_gain_se": float("nan")}
+    return {"ndcg@10_gain": float(gains.mean()), "ndcg@10_gain_se": float(gains.std(ddof=1) / len(gains) ** 0.5)}
 
 
 def _speed(rows: pd.DataFrame, done: Round) -> dict[str, float]:
