@@ -24,9 +24,11 @@ class Plan(NamedTuple):
 
 def plan(scores: Tensor, layer_scores: Tensor, layout: Layout, beta: float, temperature: float) -> Plan:
     """Γ then Λ (eq. 12-13) on channel scores [B, C] and layer scores [B, L]; gates are relaxed at `temperature`."""
-    parts = [tiers(layer, beta, temperature) for layer in scores.split(layout.widths, dim=1)]
-    codes = torch.cat([part.codes for part in parts], dim=1)
-    gates = torch.cat([part.gates for part in parts], dim=1)
+    users, parts = len(scores), []
+    for run, (layers, width) in zip(scores.split([n * w for n, w in layout.runs], 1), layout.runs, strict=True):
+        parts.append(tiers(run.reshape(users * layers, width), beta, temperature))
+    codes = torch.cat([part.codes.reshape(users, -1) for part in parts], dim=1)
+    gates = torch.cat([part.gates.reshape(users, -1, LEVELS) for part in parts], dim=1)
     if len(layout.layers) < 2:
         return Plan(codes, gates)
     return refine(codes, gates, layer_scores, layout, temperature)

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -48,6 +49,11 @@ class Layout:
     def widths(self) -> list[int]:
         """Channels of each layer."""
         return [layer.channels for layer in self.layers]
+
+    @cached_property
+    def runs(self) -> list[tuple[int, int]]:
+        """Consecutive layers of the same width, as (layers, channels of each): what can be computed at once."""
+        return [(len(list(run)), width) for width, run in groupby(self.widths)]
 
 
 def frozen_weights(layout: Layout, seed: int, scale: float) -> list[Tensor]:
