@@ -130,7 +130,8 @@ def failure(devices: NDArray[np.int64], reason: str) -> Any:
 @app.query("session")
 @_guarded
 def session(cohort: Cohort, message: Message) -> Message:
-    """Say who is here."""
+    """Say who is here; a first session downloads the model."""
+    _ = cohort.model.bank, cohort.model.demotions
     return Message(pack(columns={"device": cohort.devices, "seconds": np.zeros(cohort.count)}), reply_to=message)
 
 
