@@ -87,9 +87,8 @@ def scale(folder: Path) -> None:
     for devices in (2_000, 10_000, 50_000):
         _, peak, summary = run(folder, "simulate", *synthetic, "--devices", str(devices), "--rounds", "3")
         rates[devices] = summary["devices_per_second"]
-        print(
-            f"{devices:,} synthetic devices, CHORD: {rates[devices]:,.0f} devices/s after start-up, {peak / 2**30:.2f} GiB"
-        )
+        size = f"{peak / 2**30:.2f} GiB"
+        print(f"{devices:,} synthetic devices, CHORD: {rates[devices]:,.0f} devices/s after start-up, {size}")
     for devices in (2_000, 50_000):
         print(f"rate at {devices:,} / rate at 10,000: {rates[devices] / rates[10_000]:.2f} (asked: within 0.8 to 1.2)")
 

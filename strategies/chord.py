@@ -99,4 +99,4 @@ class Chord(PlanStrategy):
         """Importance of every channel to every user, ranked into tiers, refined by layer."""
         model: Any = self.trained.model
         # in blocks of one size: a plan depends neither on how many devices ask nor on which others do
-        return in_blocks(lambda rows: model.plan(rows).codes, torch.from_numpy(profiles)).numpy()
+        return in_blocks(model.codes, torch.from_numpy(profiles)).numpy()

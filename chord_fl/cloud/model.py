@@ -8,7 +8,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from chord_fl.cloud.importance import Importance
-from chord_fl.cloud.plan import Plan, plan
+from chord_fl.cloud.plan import Plan, plan, plan_codes
 from chord_fl.models.sasrec import SASRec
 from chord_fl.models.spec import ModelSpec
 from chord_fl.quantization.bank import apply_codes, apply_gates, bank
@@ -48,6 +48,11 @@ class ChordModel(nn.Module):
         """The precision plan for each of `profiles` [B, l]."""
         scores, layer_scores = self.importance(profiles)
         return plan(scores, layer_scores, self.spec.layout, self.beta, self.temperature)
+
+    def codes(self, profiles: Tensor) -> Tensor:
+        """The codes [B, C] uint8 of that plan: what a deployed cloud sends."""
+        scores, layer_scores = self.importance(profiles)
+        return plan_codes(scores, layer_scores, self.spec.layout, self.beta)
 
     def forward(self, history: Tensor, windows: Tensor) -> Tensor:
         """States [N, w, d] of `windows` [N, w]; N / B consecutive windows belong to each of `history` [B, h].

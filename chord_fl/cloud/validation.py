@@ -54,7 +54,7 @@ def validate(model: CloudModel, held: Split, seed: int, device: torch.device) ->
         found = means(_ranks(model, held, None, device))
         return Validation(found["ndcg@10"], found["hr@10"], float("nan"), float("nan"), float("nan"))
     codes = torch.cat(
-        [model.plan(model.encoder(part.to(device), model.backbone.items)).codes for part in held.history.split(_CHUNK)]
+        [model.codes(model.encoder(part.to(device), model.backbone.items)) for part in held.history.split(_CHUNK)]
     )
     own = means(_ranks(model, held, codes, device))
     if len(codes) < 2:  # nobody is a stranger
