@@ -4,6 +4,7 @@ Sections are frozen pydantic models, read from TOML and from command-line flags.
 depends on: two runs that agree on it share the checkpoint.
 """
 
+import copy
 import hashlib
 import json
 import tomllib
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from chord_fl.errors import ConfigError
 
@@ -42,6 +43,21 @@ class DataConfig(_Section):
         None, description="devices to simulate; all users of a data set, 10,000 of a synthetic population if unset"
     )
     items: Annotated[int, Field(ge=20, le=1_000_000)] = Field(2000, description="catalogue of the synthetic population")
+
+    def identity(self) -> Tree:
+        """What tells this data set from others: of a file its content, wherever it lies."""
+        if self.name == "synthetic":
+            return {"name": self.name, "items": self.items}
+        if self.name == "ml-100k":
+            return {"name": self.name, "core": self.core}
+        columns = {key: getattr(self, key) for key in ("user_column", "item_column", "time_column")}
+        return {"name": self.name, "core": self.core, **columns, "sha256": _sha256(Path(str(self.path)))}
+
+    @field_validator("path", "data_dir")
+    @classmethod
+    def _absolute(cls, path: str | None) -> str | None:
+        # a run's config.toml must mean the same file from any folder
+        return None if path is None else str(Path(path).expanduser().absolute())
 
     @model_validator(mode="after")
     def _csv_needs_a_path(self) -> "DataConfig":
@@ -136,7 +152,7 @@ class Config(_Section):
 
     def training_view(self, method: str) -> Tree:
         """What the checkpoint of `method` ("chord" or "full") depends on, and nothing else."""
-        data = self.data.model_dump(exclude={"devices", "data_dir"}, exclude_none=True)
+        data = self.data.identity()
         model = self.model.model_dump()
         train = self.train.model_dump(exclude={"device", "checkpoint"})
         if method == "full":  # no plans, hence none of what makes them
@@ -167,7 +183,7 @@ def make_config(tree: Mapping[str, Any]) -> Config:
 
 def overlay(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> Tree:
     """`tree` with `changes`, whose keys are dotted ("model.window"), laid over it; neither is modified."""
-    result: Tree = json.loads(json.dumps(tree))
+    result: Tree = copy.deepcopy(dict(tree))
     for dotted, value in changes.items():
         *sections, key = dotted.split(".")
         node = result
@@ -201,6 +217,15 @@ def describe_difference(found: Mapping[str, Any], wanted: Mapping[str, Any], pre
         elif there != here:
             return f"{prefix}{key} is {there!r} there, {here!r} here"
     return ""
+
+
+def _sha256(path: Path) -> str:
+    """Of a file's content; empty for a file that cannot be read, which loading the data will say better."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _known_keys(location: tuple[int | str, ...]) -> str:

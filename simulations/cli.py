@@ -208,6 +208,7 @@ def compare(
 
     runs = _runs(resolved, strategies)
     for run in runs.values():  # whatever is wrong with one of them is said before the first begins
+        prepare.check(run)
         prepare.check_checkpoint(run)
     folder = prepare.make_folder(out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare")
     summaries = []

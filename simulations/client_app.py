@@ -18,6 +18,7 @@ from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from numpy.typing import NDArray
 
+from chord_fl.blocks import computed
 from chord_fl.config import Config, DataConfig
 from chord_fl.data import dataset
 from chord_fl.data.dataset import Dataset
@@ -139,12 +140,17 @@ def session(cohort: Cohort, message: Message) -> Message:
 @_guarded
 def profile(cohort: Cohort, message: Message) -> Message:
     """Compute and upload every device's profile."""
+    model, history = cohort.model, cohort.local.history  # loaded before the clock starts
     started = time.perf_counter()
-    computed = profiles(cohort.model, cohort.local.history)
-    seconds = (time.perf_counter() - started) / max(cohort.count, 1)
-    encoded = encode_profiles(computed, cohort.model.fingerprint, cohort.config.simulation.profile_format)
+    found = profiles(model, history)
+    seconds = (time.perf_counter() - started) / computed(cohort.count)
+    finite: NDArray[np.bool_] = np.asarray(np.isfinite(found).all(axis=1))
+    encoded = encode_profiles(
+        np.where(finite[:, None], found, np.float32(0)), model.fingerprint, cohort.config.simulation.profile_format
+    )
     columns = {"device": cohort.devices, "seconds": np.full(cohort.count, seconds)}
-    return Message(pack(columns=columns, payload={"profile": encoded}), reply_to=message)
+    errors = ["" if good else "profile: not a finite number" for good in finite]
+    return Message(pack(columns=columns, payload={"profile": encoded}, errors=errors), reply_to=message)
 
 
 @app.evaluate("plan")
@@ -159,13 +165,14 @@ def plan(cohort: Cohort, message: Message) -> Message:
     codes, refused = decode_plans(payload_of(message, "plan"), model.fingerprint, channels)
     candidates, refusals = _candidates(cohort, message, chosen)
     errors = [a or b or "" for a, b in zip(refused, refusals, strict=True)]
-    started = time.perf_counter()
     resources_ = Resources(**{name: values[chosen] for name, values in vars(cohort.resources).items()})
+    mine = cohort.local.of(chosen)
+    started = time.perf_counter()
     fitted = fit(codes, resources_, model.demotions)
     adaptation = (time.perf_counter() - started) / max(len(devices), 1)
-    mine = cohort.local.of(chosen)
+    started = time.perf_counter()
     ranks = ranks_of_plans(model, mine, fitted.codes, candidates)
-    seconds = (time.perf_counter() - started) / max(len(devices), 1)
+    seconds = adaptation + (time.perf_counter() - started) / computed(len(devices))
     columns = _results(
         devices,
         rank=ranks,
@@ -215,16 +222,17 @@ def _with_shared_weights(
     candidates, refusals = _candidates(cohort, message, np.arange(cohort.count))
     full = model.bits == FULL_PRECISION_BITS
     memory = 4 * sizes.sum() if full else packed_bytes(np.full((1, len(sizes)), model.bits), sizes)[0]
+    mine = cohort.local  # loaded before the clock starts
     started = time.perf_counter()
-    ranks, adaptation = rank(cohort.local, candidates)
+    ranks, adaptation = rank(mine, candidates)
     columns = _results(
         cohort.devices,
         rank=ranks,
         average_bits=float(model.bits),
         memory_bytes=int(memory),
         memory_budget_bytes=cohort.resources.memory_bytes,
-        seconds=(time.perf_counter() - started) / max(cohort.count, 1),
-        adaptation_seconds=adaptation / max(cohort.count, 1),
+        seconds=(time.perf_counter() - started) / computed(cohort.count),
+        adaptation_seconds=adaptation / computed(cohort.count),
     )
     return Message(pack(columns=columns, errors=[refusal or "" for refusal in refusals]), reply_to=message)
 

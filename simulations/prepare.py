@@ -48,8 +48,10 @@ def check(config: Config) -> Dataset:
     if config.train.device != "cpu":
         import torch
 
-        if not torch.cuda.is_available():
-            raise ConfigError(f"train.device = {config.train.device!r}: no CUDA device here; allowed: cpu")
+        number = int(config.train.device.partition(":")[2] or 0)
+        if number >= torch.cuda.device_count():
+            allowed = ", ".join(["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))])
+            raise ConfigError(f"train.device = {config.train.device!r}: no such device here; allowed: {allowed}")
     found = dataset.load(config.data, config.seed)
     if config.simulation.candidates >= found.items:
         raise ConfigError(

@@ -29,7 +29,8 @@ def main(grid: Grid, context: Context) -> None:
 
 def workers(config: Config) -> int:
     """Processes that host devices."""
-    return config.simulation.workers or os.cpu_count() or 1
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return config.simulation.workers or mine or 1
 
 
 def run_rounds(grid: Grid, strategy: DeviceStrategy, config: Config) -> None:

@@ -49,7 +49,7 @@ class Shipment:
     payload: bytes
     sha256: str
     path: Path  # where simulated devices read it: the messages carry its name and hash, as they would carry an address
-    matrix_bytes: int  # of the payload, the part that holds trained matrices and biases (Param's W + B)
+    matrix_bytes: int  # of the payload, the part that holds trained matrices
 
 
 class DeviceStrategy(Strategy):
@@ -79,7 +79,7 @@ class DeviceStrategy(Strategy):
 
     @classmethod
     def matrix_bytes(cls, config: Config, trained: Trained) -> int:
-        """Of the shipment, the bytes that hold matrices and their biases; none where these come from a seed."""
+        """Of the shipment, the bytes that hold matrices; none where these come from a seed."""
         return 0
 
     @classmethod
@@ -118,6 +118,7 @@ class DeviceStrategy(Strategy):
             return []
         self._say(server_round, f"{self.record.devices:,} devices answer {question!r}")
         content = pack(self._request(server_round))
+        self._account_request(server_round, self._request(server_round), f"query.{question}")
         return [Message(content, node, f"query.{question}") for node in nodes]
 
     def aggregate_train(
@@ -138,6 +139,7 @@ class DeviceStrategy(Strategy):
         self._say(server_round, f"devices run {self.action!r}")
         request, kind = self._request(server_round) | self.request(server_round), f"evaluate.{self.action}"
         if not (self.question or self.config.simulation.candidates):
+            self._account_request(server_round, request, kind)
             return [Message(pack(request), node, kind) for node in wait_for_nodes(grid, self._nodes)]
         return [Message(self._content(server_round, request, kind, who), at, kind) for at, who in self._cohorts.items()]
 
@@ -160,9 +162,7 @@ class DeviceStrategy(Strategy):
         rows = rows.assign(seconds=rows["seconds"] + spent, adaptation_seconds=rows["adaptation_seconds"] + spent)
         if server_round == 1:
             self._account_shipment()
-        self.record.add(
-            Round(server_round, rows.sort_index(), self.plan_difference, time.perf_counter() - self._started)
-        )
+        self.record.add(Round(server_round, rows.sort_index(), self.plan_difference, self._started))
         failed = rows.loc[rows["error"] != "", "error"]
         if len(failed) > MOST * len(rows):
             reason, count = Counter(failed).most_common(1)[0]
@@ -225,6 +225,11 @@ class DeviceStrategy(Strategy):
     def fingerprint(self) -> bytes:
         """Of the weights and ladder that the devices hold: what plans, profiles and candidates are marked with."""
         return fingerprint_of(self.shipment.payload)
+
+    def _account_request(self, server_round: int, request: dict[str, Scalar], kind: str) -> None:
+        """A message that carries settings only: no payload, but Flower's bytes."""
+        envelope = envelope_bytes(pack(request | {"location": _ADDRESS}), kind, 0)
+        self.record.ledger.add(server_round, np.arange(self.record.devices), "request", "down", 0, envelope)
 
     def _account_shipment(self) -> None:
         devices = np.arange(self.record.devices)

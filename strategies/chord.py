@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chord_fl.blocks import in_blocks
 from chord_fl.cloud.checkpoint import Trained
 from chord_fl.config import Config
-from chord_fl.device.blocks import in_blocks
 from chord_fl.metrics import plan_difference, strangers
 from chord_fl.models.frozen import Layout
 from chord_fl.models.shipment import pack as pack_model

@@ -30,7 +30,7 @@ class Static(DeviceStrategy):
 
     @classmethod
     def matrix_bytes(cls, config: Config, trained: Trained) -> int:
-        """Of the shipment, what holds matrices and their biases."""
+        """Of the shipment, what holds matrices."""
         return matrix_bytes(trained.model.spec, cls.bits(config))
 
     @classmethod

@@ -54,7 +54,7 @@ def test_an_unknown_key_is_answered_with_the_known_ones() -> None:
 def test_a_csv_needs_a_path() -> None:
     with pytest.raises(ConfigError, match=r"data\.path is required when data\.name is csv"):
         make_config({"data": {"name": "csv"}})
-    assert make_config({"data": {"name": "csv", "path": "x.csv"}}).data.path == "x.csv"
+    assert make_config({"data": {"name": "csv", "path": "x.csv"}}).data.path == str(Path("x.csv").absolute())
 
 
 def test_an_empty_tree_is_the_defaults_and_text_from_a_command_line_is_read() -> None:
@@ -144,7 +144,8 @@ OTHER: dict[str, Any] = {
     "finetune.steps": 3,
     "finetune.learning_rate": 0.5,
 }
-NEVER = {"strategy", "data.data_dir", "data.devices", "train.device", "train.checkpoint"}
+# a file is known by its content, wherever it lies, and its catalogue is what it holds
+NEVER = {"strategy", "data.path", "data.items", "data.data_dir", "data.devices", "train.device", "train.checkpoint"}
 PLANS_ALONE = {
     "model.history",
     "model.ladder",
@@ -173,6 +174,27 @@ def test_the_training_key_changes_with_what_training_depends_on(key: str) -> Non
     matters = key not in NEVER and key.split(".")[0] not in ("simulation", "static", "finetune")
     assert (changed.training_key("chord") != base.training_key("chord")) == matters
     assert (changed.training_key("full") != base.training_key("full")) == (matters and key not in PLANS_ALONE)
+
+
+def test_the_training_key_of_a_file_is_its_content(tmp_path: Path) -> None:
+    def key(path: Path) -> str:
+        return make_config(overlay(BASE, {"data.path": str(path)})).training_key("chord")
+
+    one, same, other = (tmp_path / name for name in ("one.csv", "same.csv", "other.csv"))
+    for path, text in ((one, "a"), (same, "a"), (other, "b")):
+        path.write_text(text)
+    assert key(one) == key(same) != key(other)
+    before = key(one)
+    one.write_text("c")
+    assert key(one) != before
+
+
+def test_the_training_key_depends_on_what_the_data_set_uses() -> None:
+    def key(name: str, **changes: Any) -> str:
+        return make_config({"data": {"name": name, **changes}}).training_key("chord")
+
+    assert key("synthetic") == key("synthetic", core=5) != key("synthetic", items=500)
+    assert key("ml-100k") == key("ml-100k", items=500) == key("ml-100k", path="u.data") != key("ml-100k", core=5)
 
 
 def test_the_two_methods_do_not_share_a_checkpoint() -> None:

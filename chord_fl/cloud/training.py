@@ -114,7 +114,11 @@ def _one_epoch(
         loss.backward()
         optimiser.step()
         total, count = total + loss.detach(), count + 1
-    mean = float(total) / max(count, 1)
+    if not count:
+        raise ChordError(
+            "nothing to train on: every user needs at least four interactions, and there must be two users"
+        )
+    mean = float(total) / count
     if not np.isfinite(mean):
         raise ChordError(f"training diverged in epoch {epoch} (loss {mean}): lower train.learning_rate")
     return mean

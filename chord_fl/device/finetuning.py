@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from chord_fl.device.blocks import in_blocks
+from chord_fl.blocks import in_blocks
 from chord_fl.device.model import DeviceModel
 from chord_fl.device.ranking import Candidates, Local, extras, ranked
 

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chord_fl.blocks import in_blocks
 from chord_fl.data.interactions import Interactions, held_out, recent
-from chord_fl.device.blocks import in_blocks
 from chord_fl.device.model import DeviceModel
 from chord_fl.metrics import rank_of
 from chord_fl.quantization.bank import apply_codes

@@ -70,10 +70,10 @@ def frozen_weights(layout: Layout, seed: int, scale: float) -> list[Tensor]:
     return weights
 
 
-def fingerprint(weights: Sequence[Tensor], levels: Sequence[int]) -> bytes:
-    """Four bytes that name the frozen weights and the ladder: a plan made for others is refused by them."""
+def fingerprint(weights: Sequence[Tensor], levels: Sequence[int], shared: Sequence[Tensor] = ()) -> bytes:
+    """Four bytes that name frozen weights, ladder and shared parameters: a plan made for others is refused by them."""
     digest = hashlib.sha256(bytes(levels))
-    for weight in weights:
+    for weight in (*weights, *shared):
         digest.update(str(tuple(weight.shape)).encode())
         digest.update(weight.detach().cpu().contiguous().numpy().astype("<f4").tobytes())
     return digest.digest()[:4]

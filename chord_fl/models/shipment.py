@@ -62,17 +62,17 @@ def pack(
     else:
         matrices, weights = _matrices([weight.detach().cpu() for weight in trained], bits)
         tensors, announced_bits = tensors | matrices, bits
-    header = {**spec.to_dict(), "bits": announced_bits, "fingerprint": fingerprint(weights, spec.levels).hex()}
+    own = fingerprint(weights, spec.levels, _shared(tensors))
+    header = {**spec.to_dict(), "bits": announced_bits, "fingerprint": own.hex()}
     return save_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {_SPEC_KEY: json.dumps(header)})
 
 
 def matrix_bytes(spec: ModelSpec, bits: int) -> int:
-    """Bytes of a shipment that hold trained matrices at `bits` bits and their float32 biases (W + B of Param)."""
+    """Bytes of a shipment that hold trained matrices at `bits` bits; biases are shared parameters, as everywhere."""
     sizes = spec.layout.sizes
-    biases = 4 * spec.layout.channels
     if bits == FULL_PRECISION_BITS:
-        return 4 * spec.layout.weights + biases
-    return int(packed_bytes(np.full((1, len(sizes)), bits), sizes)[0]) + biases
+        return 4 * spec.layout.weights
+    return int(packed_bytes(np.full((1, len(sizes)), bits), sizes)[0])
 
 
 def fingerprint_of(shipment: bytes) -> bytes:
@@ -110,10 +110,15 @@ def unpack(shipment: bytes, sha256: str) -> Shipped:
     weights = spec.frozen_weights() if bits is None else _trained(spec, parts.pop("weights", {}), bits)
     if parts:
         raise WireError(f"shipment: unknown part {sorted(parts)[0]!r}")
-    own = fingerprint(weights, spec.levels)
+    own = fingerprint(weights, spec.levels, _shared(tensors))
     if own.hex() != announced:
         raise WireError(f"shipment: weights hash to {own.hex()}, announced {announced}")
     return Shipped(spec, backbone.eval(), None if encoder is None else encoder.eval(), weights, bits, own)
+
+
+def _shared(tensors: Mapping[str, Tensor]) -> list[Tensor]:
+    """The shared parameters, in the order of their names."""
+    return [tensors[name] for name in sorted(tensors) if not name.startswith("weights.")]
 
 
 def _metadata(shipment: bytes) -> dict[str, str]:

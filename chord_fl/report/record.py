@@ -48,7 +48,7 @@ class Round:
     number: int
     rows: pd.DataFrame  # by device: average_bits, memory_bytes, memory_budget_bytes, rank, rank_stranger, ..., error
     plan_difference: float
-    wall_seconds: float
+    started: float  # time.perf_counter() when it began
 
 
 class Record:
@@ -72,9 +72,13 @@ class Record:
         rows = rows.assign(**{"ndcg@10": ndcg(ranks, 10), "hr@10": hit_rate(ranks, 10)})
         rows = rows.reset_index(names="device").assign(round=done.number, strategy=self._facts["strategy"])
         self._devices.append(rows[list(COLUMNS)].astype(COLUMNS))
-        self._rounds.append({"round": done.number, **self._figures([self._devices[-1]], done), **_speed(rows, done)})
+        self._write_rows()
+        wall = time.perf_counter() - done.started  # the round's log included
+        figures = self._figures([self._devices[-1]], done)
+        speed = {"wall_seconds": wall, "devices_per_second": len(rows) / wall}
+        self._rounds.append({"round": done.number, **self._facts, "devices": self.devices, **figures, **speed})
         self.summary = self._summarise()
-        self._write()
+        self._write_figures()
 
     def _summarise(self) -> dict[str, Any]:
         wall = time.perf_counter() - self._started
@@ -116,12 +120,13 @@ class Record:
             "adaptation_seconds": _mean(ranked["adaptation_seconds"]),
         }
 
-    def _write(self) -> None:
-        _atomically(
-            self.folder / "devices.parquet", lambda path: pd.concat(self._devices).to_parquet(path, index=False)
-        )
+    def _write_rows(self) -> None:
+        devices, ledger = pd.concat(self._devices), self.ledger.table()
+        _atomically(self.folder / "devices.parquet", lambda path: devices.to_parquet(path, index=False))
+        _atomically(self.folder / "ledger.parquet", lambda path: ledger.to_parquet(path, index=False))
+
+    def _write_figures(self) -> None:
         _atomically(self.folder / "rounds.csv", lambda path: pd.DataFrame(self._rounds).to_csv(path, index=False))
-        _atomically(self.folder / "ledger.parquet", lambda path: self.ledger.table().to_parquet(path, index=False))
         text = json.dumps(_without_nan(self.summary), indent=2) + "\n"
         _atomically(self.folder / "summary.json", lambda path: path.write_text(text))
 
@@ -141,10 +146,6 @@ def _gain(rows: pd.DataFrame) -> dict[str, float]:
     if len(gains) < 2:
         return {"ndcg@10_gain": float("nan"), "ndcg@10_gain_se": float("nan")}
     return {"ndcg@10_gain": float(gains.mean()), "ndcg@10_gain_se": float(gains.std(ddof=1) / len(gains) ** 0.5)}
-
-
-def _speed(rows: pd.DataFrame, done: Round) -> dict[str, float]:
-    return {"wall_seconds": done.wall_seconds, "devices_per_second": len(rows) / done.wall_seconds}
 
 
 def _mean(values: pd.Series) -> float:

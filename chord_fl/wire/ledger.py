@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-Purpose = Literal["provisioning", "candidates", "profile", "plan", "weights", "control"]
+Purpose = Literal["provisioning", "request", "candidates", "profile", "plan", "weights", "control"]
 Direction = Literal["up", "down"]
 
 PURPOSES: tuple[str, ...] = get_args(Purpose)

@@ -76,8 +76,10 @@ def _read_float16(data: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 def _read_int8(data: NDArray[np.uint8]) -> NDArray[np.float32]:
     scales = _read_float16(np.ascontiguousarray(data[:, :2]))
-    with np.errstate(invalid="ignore"):  # an infinite scale times a code of 0 is NaN, and refused as such
-        return scales * data[:, 2:].view(np.int8).astype(np.float32)
+    codes = data[:, 2:].view(np.int8).astype(np.float32)
+    scales = np.where(scales < 0, np.float32(np.nan), scales)  # no encoder writes these: they become NaN, and refused
+    with np.errstate(invalid="ignore"):  # an infinite scale times a code of 0 is NaN as well
+        return np.where(codes < -127, np.float32(np.nan), scales * codes)
 
 
 _READERS: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.float32]]] = {

@@ -70,14 +70,14 @@ def test_check_returns_the_data_set(config: Make) -> None:
         ),
         (
             {"train__device": "cuda:1"},
-            "train.device = 'cuda:1': no CUDA device here; allowed: cpu",
+            "train.device = 'cuda:1': no such device here; allowed: cpu",
         ),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_line(
     config: Make, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     with pytest.raises(ConfigError) as caught:
         prepare.check(config(**changes))
     assert str(caught.value) == message

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from chord_fl.device.blocks import BLOCK, in_blocks
+from chord_fl.blocks import BLOCK, in_blocks
 
 SIZES = [0, 1, 5, 63, 64, 65, 130, 200]
 

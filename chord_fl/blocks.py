@@ -13,6 +13,11 @@ from torch import Tensor
 BLOCK = 64  # the weights of 64 devices fit the processor's cache layer by layer; twice as fast as 512
 
 
+def computed(devices: int) -> int:
+    """Rows that `in_blocks` computes for so many devices: what the time it takes is shared by."""
+    return max(1, -(-devices // BLOCK)) * BLOCK
+
+
 def in_blocks(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     """`function` of every block of BLOCK rows of `inputs` [B, ...], its results [BLOCK, ...] put together to [B, ...].
 
