@@ -81,6 +81,8 @@ _FIGURES = (
     ("HR@10", "hr@10", "{:.4f}"),
     ("NDCG@10, stranger's plan", "ndcg@10_stranger", "{:.4f}"),
     ("HR@10, stranger's plan", "hr@10_stranger", "{:.4f}"),
+    ("NDCG@10, own - stranger's", "ndcg@10_gain", "{:+.4f}"),
+    ("  standard error, paired", "ndcg@10_gain_se", "{:.4f}"),
     ("channels that differ", "plan_difference", "{:.1%}"),
     ("average bits", "average_bits", "{:.3f}"),
     ("Param as in paper, Mbit", "param_mbit", "{:.4f}"),

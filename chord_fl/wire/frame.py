@@ -7,7 +7,7 @@ A message is a header of 16 bytes, little endian, and a payload:
     3       1      version of the frame, 1
     4       1      kind: 1 plan, 2 profile, 3 candidates
     5       1      format of the payload; each kind numbers its own
-    6       4      fingerprint of the frozen weights and the ladder (`chord_fl.models.frozen.fingerprint`)
+    6       4      fingerprint of the model: frozen weights, ladder and shared parameters
     10      2      length of the payload
     12      4      CRC-32 of the 12 bytes above and the payload
     16             payload
