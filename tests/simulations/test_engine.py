@@ -35,8 +35,12 @@ def test_nodes_by_itself_keep_every_worker_busy(config: Make, devices: int, proc
 
 def test_workers_are_the_processors_unless_told(config: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     assert workers(config(simulation__workers=3)) == 3
-    monkeypatch.setattr("os.cpu_count", lambda: 5)
+    # those that this process may use, which a container or a scheduler can make fewer than the machine has
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(5)), raising=False)
     assert workers(config()) == 5
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 7)
+    assert workers(config()) == 7
     monkeypatch.setattr("os.cpu_count", lambda: None)
     assert workers(config()) == 1
 
