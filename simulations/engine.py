@@ -21,7 +21,7 @@ from simulations.settings import export
 from strategies.base import DeviceStrategy
 
 NODES_PER_WORKER = 10  # enough to even out the load, few enough that messages cost nothing
-DEVICES_PER_NODE = 500  # below that, messages cost more than an uneven load
+DEVICES_PER_NODE = 1000  # below that, messages cost more than an uneven load
 _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
