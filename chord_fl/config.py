@@ -16,13 +16,23 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from chord_fl.errors import ConfigError
+from chord_fl.tuning import tuned
 
 Tree = dict[str, Any]  # a configuration as TOML holds it
 
-TRAINING_VERSION = 1  # raised whenever the same configuration would train another model: old checkpoints are left alone
+TRAINING_VERSION = 2  # raised whenever the same configuration would train another model: old checkpoints are left alone
 _MESSAGE_BYTES = 65_520  # payload of the longest message (chord_fl.wire.frame)
 
 Ladder = Literal["2-4-6-8", "2-5-6-7"]
+_WINDOWS = {"sasrec": 10, "caser": 20}  # what a backbone sees unless told otherwise
+
+
+# data sets that the user brings, and where to get what their publishers do not let anybody pass on
+_FILES = {
+    "csv": "",
+    "amazon-cd": ": get the ratings or the 5-core reviews of CDs and Vinyl from https://nijianmo.github.io/amazon",
+    "yelp": ": get yelp_academic_dataset_review.json from https://www.yelp.com/dataset",
+}
 
 
 class _Section(BaseModel):
@@ -32,8 +42,8 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Who did what, when."""
 
-    name: Literal["ml-100k", "csv", "synthetic"] = "ml-100k"
-    path: str | None = Field(None, description="file of the user's own; required for csv")
+    name: Literal["ml-100k", "ml-1m", "amazon-cd", "yelp", "csv", "synthetic", "cd-like", "yelp-like"] = "ml-100k"
+    path: str | None = Field(None, description="file of the user's own; required for amazon-cd, yelp and csv")
     data_dir: str | None = Field(None, description="where downloads are kept; the user's cache directory if unset")
     user_column: str = "user"
     item_column: str = "item"
@@ -48,8 +58,12 @@ class DataConfig(_Section):
         """What tells this data set from others: of a file its content, wherever it lies."""
         if self.name == "synthetic":
             return {"name": self.name, "items": self.items}
-        if self.name == "ml-100k":
+        if self.name in ("cd-like", "yelp-like"):
+            return {"name": self.name}
+        if self.name in ("ml-100k", "ml-1m"):
             return {"name": self.name, "core": self.core}
+        if self.name in ("amazon-cd", "yelp"):
+            return {"name": self.name, "core": self.core, "sample": _sample_sha256(Path(str(self.path)))}
         columns = {key: getattr(self, key) for key in ("user_column", "item_column", "time_column")}
         return {"name": self.name, "core": self.core, **columns, "sha256": _sha256(Path(str(self.path)))}
 
@@ -60,22 +74,35 @@ class DataConfig(_Section):
         return None if path is None else str(Path(path).expanduser().absolute())
 
     @model_validator(mode="after")
-    def _csv_needs_a_path(self) -> "DataConfig":
-        if self.name == "csv" and self.path is None:
-            raise ValueError("data.path is required when data.name is csv")
+    def _file_needs_a_path(self) -> "DataConfig":
+        if self.name in _FILES and self.path is None:
+            raise ValueError(f"data.path is required when data.name is {self.name}{_FILES[self.name]}")
         return self
 
 
 class ModelConfig(_Section):
     """The backbone, what it sees, and how its channels are quantised."""
 
-    backbone: Literal["sasrec"] = "sasrec"
-    blocks: Annotated[int, Field(ge=1, le=64)] = 4
+    backbone: Literal["sasrec", "caser"] = "sasrec"
+    blocks: Annotated[int, Field(ge=1, le=64)] = Field(4, description="of SASRec; Caser has none")
     dim: Annotated[int, Field(ge=4, le=1024)] = 64
-    window: Annotated[int, Field(ge=1, le=1000)] = Field(10, description="recent items that the backbone sees")
+    window: Annotated[int, Field(ge=1, le=1000)] = Field(
+        10, description="recent items that the backbone sees; 10 for SASRec and 20 for Caser if unset"
+    )
     history: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="recent items that the profile sees")
     ladder: Ladder = "2-4-6-8"
     beta: Annotated[float, Field(ge=0, lt=0.5)] = Field(0.125, description="share of channels in each upper tier")
+    importance: Literal["filter", "element", "layer"] = Field(
+        "layer", description="how much of the importance makes the plan; each level adds to those before it"
+    )
+    activation_bits: Literal[2, 3, 4, 5, 6, 7, 8, 32] = Field(32, description="of the inputs of frozen layers")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _window_of_the_backbone(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and tree.get("window") is None:
+            return {**tree, "window": _WINDOWS.get(tree.get("backbone", "sasrec"), 10)}
+        return tree
 
     @property
     def levels(self) -> tuple[int, int, int, int]:
@@ -88,12 +115,14 @@ class TrainConfig(_Section):
     """Training on the cloud. None of this was chosen on a test item."""
 
     train_users: Annotated[int, Field(ge=2, le=10_000_000)] = Field(5000, description="users that the cloud trains on")
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 30
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
     patience: Annotated[int, Field(ge=1, le=100_000)] = Field(8, description="epochs without a better validation")
     batch_size: Annotated[int, Field(ge=2, le=65536)] = Field(64, description="cut sequences per step")
-    learning_rate: Annotated[float, Field(gt=0, le=1)] = 3e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="as tuned for backbone and method (chord_fl.tuning) if unset"
+    )
     hypernetwork_rate: Annotated[float, Field(gt=0, le=1000)] = Field(10.0, description="times the learning rate")
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(None, description="as tuned if unset")
     weight_scale: Annotated[float, Field(gt=0, le=100)] = Field(1.0, description="frozen weights, times Xavier's")
     temperature: Annotated[float, Field(gt=0, le=100)] = Field(0.3, description="of the straight-through estimator")
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = Field("cpu", description="cpu or cuda")
@@ -110,6 +139,9 @@ class SimulationConfig(_Section):
     seen: Literal["keep", "exclude"] = Field("keep", description="whether items of the history remain candidates")
     profile_format: Literal["float32", "float16", "int8"] = "float16"
     timeout: Annotated[float, Field(gt=0)] = Field(3600.0, description="seconds to wait for a round's replies")
+    bits_limit: Annotated[float, Field(ge=2, le=8)] | None = Field(
+        None, description="average bits that no device exceeds: it lowers its plan further (the paper's Table 6)"
+    )
 
 
 class StaticConfig(_Section):
@@ -146,17 +178,24 @@ class Config(_Section):
             raise ValueError(
                 f"simulation.candidates = {candidates}: at most {most} of model.dim {model.dim} fit a message"
             )
-        if 5 * model.blocks * model.dim > 4 * _MESSAGE_BYTES:
+        if model.backbone == "sasrec" and 5 * model.blocks * model.dim > 4 * _MESSAGE_BYTES:
             raise ValueError(f"model.blocks = {model.blocks} of model.dim {model.dim}: too many channels for a message")
         return self
 
+    def rates(self, method: str) -> tuple[float, float]:
+        """Learning rate and dropout for `method`: as given, or as they were tuned."""
+        rate, dropout = tuned(self.model.backbone, method)
+        train = self.train
+        return train.learning_rate or rate, dropout if train.dropout is None else train.dropout
+
     def training_view(self, method: str) -> Tree:
-        """What the checkpoint of `method` ("chord" or "full") depends on, and nothing else."""
+        """What the checkpoint of `method` ("chord", "full" or a baseline's name) depends on, and nothing else."""
         data = self.data.identity()
-        model = self.model.model_dump()
+        model = self.model.model_dump(exclude={"blocks"} if self.model.backbone == "caser" else set())
         train = self.train.model_dump(exclude={"device", "checkpoint"})
-        if method == "full":  # no plans, hence none of what makes them
-            model = {k: v for k, v in model.items() if k not in ("history", "ladder", "beta")}
+        train["learning_rate"], train["dropout"] = self.rates(method)
+        if method != "chord":  # no plans, hence none of what makes them
+            model = {k: v for k, v in model.items() if k not in ("history", "ladder", "beta", "importance")}
             train = {k: v for k, v in train.items() if k not in ("hypernetwork_rate", "weight_scale", "temperature")}
         view = {"method": method, "version": TRAINING_VERSION, "seed": self.seed}
         return {**view, "data": data, "model": model, "train": train}
@@ -224,6 +263,27 @@ def _sha256(path: Path) -> str:
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def _sample_sha256(path: Path) -> str:
+    """Of a file's size and of up to 32 pieces of a MiB spread over it, the first and the last among them.
+
+    Publishers' files have gigabytes, and a run asks several times in several processes. They are released and not
+    edited, so size and pieces tell one from another (a packed one also ends with a checksum of its whole content).
+    Neither name nor place nor time of the file counts: a copy elsewhere is the same data. Empty for a file that cannot
+    be read, which loading the data will say better.
+    """
+    piece, pieces = 2**20, 32
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            digest = hashlib.sha256(str(size).encode())
+            for number in range(pieces):
+                file.seek(max(size - piece, 0) * number // (pieces - 1))
+                digest.update(file.read(piece))
+            return digest.hexdigest()
     except OSError:
         return ""
 

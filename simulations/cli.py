@@ -11,6 +11,7 @@ from chord_fl.config import Config, make_config, overlay
 from chord_fl.errors import ChordError, ConfigError
 from simulations import options as o
 from simulations.options import resolve
+from simulations.reproduce_cli import reproduce
 
 if TYPE_CHECKING:
     from chord_fl.report.record import Record
@@ -30,7 +31,7 @@ the baselines beside it; `chord-fl simulate --preset thousands` runs ten thousan
 
 @app.command()
 def data(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="ml-100k, csv or synthetic.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{o.DATASETS}.", show_default=False)],
     path: o.Path_ = None,
     data_dir: o.DataDir = None,
     devices: o.Devices = None,
@@ -41,23 +42,31 @@ def data(
     items: o.Items = None,
     seed: o.Seed = None,
 ) -> None:
-    """Print users, items, interactions and density of a data set, as the paper's Table 1 does.
+    """Print users, items, interactions and density of a data set, beside the paper's Table 1.
+
+    NAME is ml-100k, ml-1m, amazon-cd, yelp, csv, synthetic, cd-like or yelp-like.
 
     Example: `chord-fl data csv --path ratings.csv --user-column userId --item-column movieId`
     """
     flags = {key: value for key, value in locals().items() if key != "name"}
     config = resolve(dataset=name, **flags)
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from chord_fl.data.dataset import load, statistics
+    from chord_fl.report.paper import table as paper_table
     from simulations import console
 
-    counts = statistics(load(config.data, config.seed))
-    table = Table("data set", "users", "items", "interactions", "density")
+    with console.err.status(f"reading {name}") as status:
+        read = load(config.data, config.seed, lambda done, total: status.update(f"reading {name}: {done / total:.0%}"))
+        counts = statistics(read, lambda done, total: status.update(f"counting: {done:,} of {total:,} users"))
+    heads = ("users", "items", "interactions", "density")
+    table = Table("data set", *(Column(head, justify="right") for head in heads))
     row = (f"{counts.users:,}", f"{counts.items:,}", f"{counts.interactions:,}", f"{counts.density:.3%}")
     table.add_row(name, *row)
-    if name == "ml-100k":
-        table.add_row("paper, Table 1", "943", "928", "94,672", "10.802%")
+    original = {"cd-like": "amazon-cd", "yelp-like": "yelp"}.get(name, name)
+    for paper in paper_table("table1").query("dataset == @original").itertuples():
+        printed = (f"{paper.users:,}", f"{paper.items:,}", f"{paper.interactions:,}", f"{paper.density_percent:.3f}%")
+        table.add_row(f"paper, Table 1: {original}", *printed)
     console.out.print(table)
     if name == "ml-100k":
         console.out.print("The paper's counts follow from no 10-core rule that was tried; see docs/data.md.")
@@ -98,6 +107,9 @@ def train(
     from simulations import console, prepare
 
     prepare.check(resolved)
+    if not prepare.strategy_class(resolved).learns:
+        console.out.print(f"Nothing to train: {resolved.strategy} only counts, at the start of every run.")
+        return
     method = prepare.strategy_class(resolved).method
     ready = prepare.is_trained(resolved, method)
     with console.training_progress(resolved, method) as progress:
@@ -268,6 +280,9 @@ def _closing(summary: dict[str, Any], folder: Path) -> str:
     if summary["failures"]:
         lines.append(f"[red]{summary['failures']:,} failures[/]: see the column `error` of devices.parquet.")
     return "\n".join([*lines, f"Results: {folder}/summary.json, rounds.csv, devices.parquet, ledger.parquet."])
+
+
+app.command()(reproduce)
 
 
 def main() -> None:

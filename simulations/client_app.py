@@ -6,7 +6,7 @@ wrong for all of them is the error of each: nothing is raised to Flower.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, wraps
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,15 @@ from chord_fl.data.dataset import Dataset
 from chord_fl.data.interactions import Interactions
 from chord_fl.device import resources
 from chord_fl.device.adaptation import fit
+from chord_fl.device.counting import local_to, ranks_of_counts
 from chord_fl.device.finetuning import ranks_after_finetuning
 from chord_fl.device.model import DeviceModel, unpack
 from chord_fl.device.ranking import Candidates, Local, local, profiles, ranks_of_plans, ranks_of_weights
 from chord_fl.device.resources import Resources
-from chord_fl.models.shipment import FULL_PRECISION_BITS
-from chord_fl.quantization.packed import average_bits, packed_bytes
+from chord_fl.models import counts
+from chord_fl.models.counts import CountTable, reference_spec
+from chord_fl.models.layouts import Layout
+from chord_fl.quantization.packed import average_bits
 from chord_fl.wire.candidates import decode_candidates
 from chord_fl.wire.plans import decode_plans
 from chord_fl.wire.profiles import encode_profiles
@@ -53,6 +56,11 @@ def _model(location: str, sha256: str) -> DeviceModel:
     return unpack(Path(location).read_bytes(), sha256)
 
 
+@lru_cache(maxsize=2)
+def _table(location: str, sha256: str) -> CountTable:
+    return counts.unpack(Path(location).read_bytes(), sha256)
+
+
 @dataclass(frozen=True)
 class Cohort:
     """Devices `first .. first + count - 1` and what they hold, loaded when first asked for."""
@@ -73,6 +81,11 @@ class Cohort:
         return _model(str(self.request["location"]), str(self.request["shipment"]))
 
     @cached_property
+    def table(self) -> CountTable:
+        """What they downloaded, where that is counts instead of a model."""
+        return _table(str(self.request["location"]), str(self.request["shipment"]))
+
+    @cached_property
     def interactions(self) -> Interactions:
         """What their users did."""
         return _dataset(self.config.data, self.config.seed).slice(self.first, self.count)
@@ -85,9 +98,14 @@ class Cohort:
     @cached_property
     def resources(self) -> Resources:
         """What they have to spare in this round."""
-        weights = self.model.layout.weights
-        round_ = int(self.request["round"])
-        return resources.draw(self.config.seed, round_, self.first, self.count, 4 * weights, weights)
+        return self.resources_for(self.model.layout)
+
+    def resources_for(self, layout: Layout) -> Resources:
+        """The same, where the devices hold no model: `layout` is that of the one they would hold."""
+        weights, round_ = layout.weights, int(self.request["round"])
+        drawn = resources.draw(self.config.seed, round_, self.first, self.count, 4 * weights, weights)
+        limit = self.config.simulation.bits_limit
+        return drawn if limit is None else replace(drawn, compute=np.minimum(drawn.compute, limit * weights))
 
 
 def cohort_of(message: Message, context: Context) -> Cohort:
@@ -212,24 +230,51 @@ def finetune(cohort: Cohort, message: Message) -> Message:
     )
 
 
+@app.query("counts")
+@_guarded
+def holds_counts(cohort: Cohort, message: Message) -> Message:
+    """As `session`, where the download is a table of counts."""
+    _ = cohort.table
+    return Message(pack(columns={"device": cohort.devices, "seconds": np.zeros(cohort.count)}), reply_to=message)
+
+
+@app.evaluate("count")
+@_guarded
+def count(cohort: Cohort, message: Message) -> Message:
+    """Look up the recent items in the table that was shipped, and rank."""
+    table, config = cohort.table, cohort.config
+    mine = local_to(table, cohort.interactions, config.simulation.seen == "exclude")
+    layout = reference_spec(config.model, table.items, config.seed).layout
+    none = torch.zeros(table.items + 1, 0)  # an id is all that is needed of a candidate
+    candidates, refusals = _candidates_of(message, config.simulation.candidates, table.fingerprint, none, mine.targets)
+    started = time.perf_counter()
+    ranks = ranks_of_counts(table, mine, candidates)
+    columns = _results(
+        cohort.devices,
+        rank=ranks,
+        memory_bytes=table.nbytes,
+        memory_budget_bytes=cohort.resources_for(layout).memory_bytes,
+        seconds=(time.perf_counter() - started) / computed(cohort.count),
+    )
+    return Message(pack(columns=columns, errors=[refusal or "" for refusal in refusals]), reply_to=message)
+
+
 def _with_shared_weights(
     cohort: Cohort, message: Message, rank: Callable[[Local, Candidates | None], tuple[NDArray[np.int64], float]]
 ) -> Message:
     """Reply with the ranks that `rank` finds, and the seconds that it spent on adapting."""
-    model, sizes = cohort.model, cohort.model.layout.sizes
-    if model.bits is None:
+    model = cohort.model
+    if model.average_bits is None:
         raise ValueError("this model came without trained weights")
     candidates, refusals = _candidates(cohort, message, np.arange(cohort.count))
-    full = model.bits == FULL_PRECISION_BITS
-    memory = 4 * sizes.sum() if full else packed_bytes(np.full((1, len(sizes)), model.bits), sizes)[0]
     mine = cohort.local  # loaded before the clock starts
     started = time.perf_counter()
     ranks, adaptation = rank(mine, candidates)
     columns = _results(
         cohort.devices,
         rank=ranks,
-        average_bits=float(model.bits),
-        memory_bytes=int(memory),
+        average_bits=model.average_bits,
+        memory_bytes=model.memory_bytes or 0,
         memory_budget_bytes=cohort.resources.memory_bytes,
         seconds=(time.perf_counter() - started) / computed(cohort.count),
         adaptation_seconds=adaptation / computed(cohort.count),
@@ -240,21 +285,28 @@ def _with_shared_weights(
 def _candidates(
     cohort: Cohort, message: Message, chosen: NDArray[np.int64]
 ) -> tuple[Candidates | None, list[str | None]]:
+    """The candidates that came with `message` for the devices `chosen` of the cohort; see `_candidates_of`."""
+    targets = cohort.local.targets[torch.from_numpy(chosen)]
+    known = cohort.model.backbone.items.weight
+    return _candidates_of(message, cohort.config.simulation.candidates, cohort.model.fingerprint, known, targets)
+
+
+def _candidates_of(
+    message: Message, count: int, fingerprint: bytes, known: torch.Tensor, targets: torch.Tensor
+) -> tuple[Candidates | None, list[str | None]]:
     """The candidates that came with `message`, None for the full catalogue; and why some were refused.
 
     The held-out item takes the last place where it is not among them: what is measured is how it ranks against the
-    others (the protocol of sampled metrics; not comparable with full ranking).
+    others (the protocol of sampled metrics; not comparable with full ranking). Its embedding is in `known` [n + 1, d].
     """
-    messages, model = payload_of(message, "candidates"), cohort.model
+    messages = payload_of(message, "candidates")
     if not messages:
-        return None, [None] * len(chosen)
-    count, spec = cohort.config.simulation.candidates, model.spec
-    items, embeddings, refusals = decode_candidates(messages, model.fingerprint, count, spec.dim, spec.items)
-    targets = cohort.local.targets[torch.from_numpy(chosen)]
+        return None, [None] * len(targets)
+    items, embeddings, refusals = decode_candidates(messages, fingerprint, count, known.shape[1], len(known) - 1)
     chosen_items, vectors = torch.from_numpy(items.astype(np.int64)), torch.from_numpy(embeddings)
     absent = ~(chosen_items == targets[:, None]).any(1)
     chosen_items[absent, -1] = targets[absent]
-    vectors[absent, -1] = model.backbone.items.weight[targets[absent]]
+    vectors[absent, -1] = known[targets[absent]]
     return Candidates(chosen_items, vectors), refusals
 
 

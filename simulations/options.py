@@ -10,6 +10,7 @@ from chord_fl.errors import ConfigError
 from simulations.settings import merged, read_file
 from simulations.settings import preset as preset_tree
 
+DATASETS = "ml-100k, ml-1m, amazon-cd, yelp, csv, synthetic, cd-like or yelp-like"
 _RUN, _DATA, _MODEL, _TRAIN, _ENGINE = "What to run", "Data", "Model", "Training", "Simulation"
 
 
@@ -29,8 +30,8 @@ Out = Annotated[Path | None, _flag(_RUN, "Folder for the results. Default: runs/
 Verbose = Annotated[bool, _flag(_RUN, "Show the log of the engine.", "--verbose", "-v")]
 Strategy = Annotated[str | None, _flag(_RUN, "chord (default), static or finetune.")]
 Seed = Annotated[int | None, _flag(_RUN, "Seed of everything random. Default: 0.")]
-Dataset = Annotated[str | None, _flag(_DATA, "ml-100k (default), csv or synthetic.", "--dataset")]
-Path_ = Annotated[str | None, _flag(_DATA, "Your own file: CSV, TSV or parquet (csv), or a copy of u.data.", "--path")]
+Dataset = Annotated[str | None, _flag(_DATA, f"{DATASETS}. Default: ml-100k.", "--dataset")]
+Path_ = Annotated[str | None, _flag(_DATA, "Your own file, or the publisher's; for amazon-cd, yelp, csv.", "--path")]
 DataDir = Annotated[str | None, _flag(_DATA, "Where downloads are kept. Default: the user's cache directory.")]
 Devices = Annotated[int | None, _flag(_DATA, "How many devices. Default: all users; 10,000 synthetic ones.")]
 UserColumn = Annotated[str | None, _flag(_DATA, "Column of the users in a csv. Default: user.")]

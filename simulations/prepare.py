@@ -90,7 +90,7 @@ def check_checkpoint(config: Config) -> None:
     """Raise ChordError unless the checkpoint that `config` needs is absent, or was begun under this configuration."""
     method = strategy_class(config).method
     folder = checkpoint_folder(config, method)
-    if (folder / checkpoint.CONFIG_FILE).exists():
+    if strategy_class(config).learns and (folder / checkpoint.CONFIG_FILE).exists():
         checkpoint.check_config(folder, config, method)
 
 
@@ -115,15 +115,19 @@ def trained(config: Config, method: str, progress: Progress = SILENT) -> Trained
     """
     source = config.data.model_copy(update={"devices": _training_users(config)})
     known = dataset.load(source, config.seed)
+    count = min(known.users, config.train.train_users)
+    if not strategy_class(config).learns:
+        return strategy_class(config).fit(config, known.slice(0, count), known.items)
     folder = checkpoint_folder(config, method)
     if checkpoint.is_finished(folder):
         return checkpoint.load(folder, config, method, known.items)
     progress.on_start(folder, (folder / checkpoint.CURVE_FILE).exists())
-    users = known.slice(0, min(known.users, config.train.train_users))
+    users = known.slice(0, count)
     return train(config, users, known.items, method, folder, progress.on_epoch, progress.on_batch)
 
 
 def _training_users(config: Config) -> int | None:
+    """The `data.devices` to train with: all users of a data set of fixed size, as many as it takes of any other."""
     return config.train.train_users if config.data.name == "synthetic" else None
 
 
@@ -143,7 +147,7 @@ def strategy(config: Config, model: Trained, devices: int, folder: Path, nodes: 
         "seen": config.simulation.seen,
         "candidates": config.simulation.candidates,
         "param_mbit": round(kind.param_mbit(config, model.model.spec.layout), 10),
-        "checkpoint": str(model.folder),
+        "checkpoint": str(model.folder) if kind.learns else "",
     }
     if devices < 1:
         raise ChordError("there are no devices to simulate")

@@ -6,12 +6,13 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-from flwr.app import Context
+from typing import TYPE_CHECKING, Any
 
 from chord_fl.config import Config, Tree, make_config, overlay, read_toml
 from chord_fl.errors import ConfigError
+
+if TYPE_CHECKING:  # Flower takes most of a second to import: too long for commands that do without
+    from flwr.app import Context
 
 VARIABLE = "CHORD_FL_CONFIG"  # set by the adapter: Flower's in-process simulation carries no run config
 _NOT_OURS = ("preset", "config", "out")  # keys of the run config that are not part of the configuration
@@ -31,7 +32,7 @@ def export(config: Config) -> None:
     os.environ[VARIABLE] = json.dumps(config.model_dump(exclude_none=True))
 
 
-def config_of(context: Context) -> Config:
+def config_of(context: "Context") -> Config:
     """The configuration of the run that `context` belongs to. Raises ConfigError."""
     if context.run_config:
         return from_run_config(context.run_config)

@@ -26,8 +26,9 @@ from numpy.typing import NDArray
 from chord_fl.cloud.candidates import sample
 from chord_fl.cloud.checkpoint import Trained
 from chord_fl.config import Config
+from chord_fl.data.interactions import Interactions
 from chord_fl.errors import ChordError
-from chord_fl.models.frozen import Layout
+from chord_fl.models.layouts import Layout
 from chord_fl.models.shipment import fingerprint_of
 from chord_fl.report.record import Record, Round, missing_rows
 from chord_fl.wire.candidates import encode_candidates
@@ -57,6 +58,8 @@ class DeviceStrategy(Strategy):
 
     name: ClassVar[str]
     method: ClassVar[str]  # the checkpoint that it needs: "chord" or "full"
+    learns: ClassVar[bool] = True  # False: there is no checkpoint, `fit` makes the model at the start of a run
+    greeting: ClassVar[str] = "session"  # the action by which nodes say who is there, and download the shipment
     action: ClassVar[str]  # of the ClientApp, in the second exchange
     question: ClassVar[str | None] = None  # the action of the first exchange, if there is one
 
@@ -71,6 +74,14 @@ class DeviceStrategy(Strategy):
         self._spent = pd.Series(dtype=float)  # seconds that each device computed in the first exchange
 
     # --- what a new strategy defines ---------------------------------------------------------------------------------
+
+    @classmethod
+    def fit(cls, config: Config, interactions: Interactions, items: int) -> Trained:
+        """The model of a strategy that does not learn, from whole sequences: their last two items are not its to use.
+
+        Only called where `learns` is False.
+        """
+        raise NotImplementedError(f"{cls.__name__} has a checkpoint")
 
     @classmethod
     @abstractmethod
@@ -113,7 +124,7 @@ class DeviceStrategy(Strategy):
         self._started, self._cohorts, self._errors, self._failed = time.perf_counter(), {}, [], []
         self._spent = pd.Series(dtype=float)
         nodes = wait_for_nodes(grid, self._nodes)
-        question = self.question or ("session" if self.config.simulation.candidates else None)
+        question = self.question or (self.greeting if self.config.simulation.candidates else None)
         if question is None:
             return []
         self._say(server_round, f"{self.record.devices:,} devices answer {question!r}")
@@ -184,7 +195,7 @@ class DeviceStrategy(Strategy):
         started = time.perf_counter()
         nodes = wait_for_nodes(grid, self._nodes)[:count]
         greeting = pack(self._request(0))
-        list(grid.send_and_receive([Message(greeting, node, "query.session") for node in nodes], timeout=600))
+        list(grid.send_and_receive([Message(greeting, node, f"query.{self.greeting}") for node in nodes], timeout=600))
         self.record.startup_seconds = time.perf_counter() - started
 
     # --- what they are made of ---------------------------------------------------------------------------------------
@@ -216,10 +227,14 @@ class DeviceStrategy(Strategy):
         count = self.config.simulation.candidates
         if not count:
             return {}
-        model = self.trained.model
-        items = sample(self.config.seed, server_round, devices, model.spec.items, count)
-        table = model.backbone.items.weight.detach().numpy()
-        return {"candidates": encode_candidates(items, table[items], self.fingerprint)}
+        items = sample(self.config.seed, server_round, devices, self.trained.model.spec.items, count)
+        return {"candidates": encode_candidates(items, self.embeddings[items], self.fingerprint)}
+
+    @property
+    def embeddings(self) -> NDArray[np.float32]:
+        """What devices get with the id of a candidate, [items + 1, d]; d may be 0."""
+        table: NDArray[np.float32] = self.trained.model.backbone.items.weight.detach().numpy()
+        return table
 
     @cached_property
     def fingerprint(self) -> bytes:

@@ -11,7 +11,7 @@ from chord_fl.blocks import in_blocks
 from chord_fl.cloud.checkpoint import Trained
 from chord_fl.config import Config
 from chord_fl.metrics import plan_difference, strangers
-from chord_fl.models.frozen import Layout
+from chord_fl.models.layouts import Layout
 from chord_fl.models.shipment import pack as pack_model
 from chord_fl.wire.ledger import Purpose
 from chord_fl.wire.param import plan_mbit

@@ -1,7 +1,7 @@
 """Finetune: the static model, which every device trains further on its own history before it ranks."""
 
 from chord_fl.config import Config
-from chord_fl.models.shipment import FULL_PRECISION_BITS
+from chord_fl.models.matrices import FULL_PRECISION_BITS
 from strategies.messages import Scalar
 from strategies.static import Static
 

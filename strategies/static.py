@@ -1,11 +1,12 @@
 """Static, the paper's Base: the cloud's full-precision model, shipped once; or the same at b bits."""
 
-from typing import Any
+from torch import Tensor
 
 from chord_fl.cloud.checkpoint import Trained
 from chord_fl.config import Config
-from chord_fl.models.frozen import Layout
-from chord_fl.models.shipment import FULL_PRECISION_BITS, matrix_bytes, pack
+from chord_fl.models.layouts import Layout
+from chord_fl.models.matrices import FULL_PRECISION_BITS, Matrix, coded, matrix_bytes
+from chord_fl.models.shipment import pack
 from chord_fl.wire.param import full_precision_mbit, quantised_mbit
 from strategies.base import DeviceStrategy
 
@@ -19,19 +20,26 @@ class Static(DeviceStrategy):
 
     @classmethod
     def bits(cls, config: Config) -> int:
-        """The bit-width of the matrices that are shipped."""
+        """The bit-width of the matrices that are shipped, on average over their weights."""
         return config.static.bits
+
+    @classmethod
+    def matrices(cls, config: Config, trained: Trained) -> list[Matrix]:
+        """What is shipped: the trained matrices, those that are in full precision quantised to `bits`."""
+        bits, matrices = cls.bits(config), list(trained.model.matrices())
+        if bits == FULL_PRECISION_BITS:
+            return matrices
+        return [coded([matrix], bits) if isinstance(matrix, Tensor) else matrix for matrix in matrices]
 
     @classmethod
     def pack_shipment(cls, config: Config, trained: Trained) -> bytes:
         """Shared parameters and the trained matrices."""
-        model: Any = trained.model
-        return pack(model.spec, model.backbone, trained=list(model.weights), bits=cls.bits(config))
+        return pack(trained.model.spec, trained.model.backbone, matrices=cls.matrices(config, trained))
 
     @classmethod
     def matrix_bytes(cls, config: Config, trained: Trained) -> int:
         """Of the shipment, what holds matrices."""
-        return matrix_bytes(trained.model.spec, cls.bits(config))
+        return matrix_bytes(cls.matrices(config, trained))
 
     @classmethod
     def param_mbit(cls, config: Config, layout: Layout) -> float:

@@ -6,13 +6,14 @@ A checkpoint's folder is named by its training key. No pickle: tensors are safet
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import safetensors
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from chord_fl.baselines import BASELINES
 from chord_fl.cloud.model import ChordModel, FullPrecision
 from chord_fl.config import Config, describe_difference, read_toml, write_toml
 from chord_fl.errors import CheckpointError
@@ -26,20 +27,33 @@ CURVE_FILE = "training.csv"
 class Trained(NamedTuple):
     """A finished checkpoint in memory."""
 
-    model: ChordModel | FullPrecision
+    model: Any  # a cloud.model.CloudModel, or whatever a strategy fits for itself
     folder: Path
 
 
-def build(config: Config, items: int, method: str) -> ChordModel | FullPrecision:
-    """A fresh model of `method` ("chord" or "full") for a catalogue of `items`; torch's random state decides it."""
+def build(config: Config, items: int, method: str) -> Any:
+    """A fresh model for a catalogue of `items`; torch's random state decides it.
+
+    `method` is "chord", "full" (trained in full precision) or the name of a baseline.
+    """
     model = config.model
     scale = config.train.weight_scale if method == "chord" else 1.0
     spec = ModelSpec(
-        model.backbone, items, model.blocks, model.dim, model.window, model.history, model.levels, config.seed, scale
+        backbone=model.backbone,
+        items=items,
+        blocks=model.blocks,
+        dim=model.dim,
+        window=model.window,
+        history=model.history,
+        levels=model.levels,
+        frozen_seed=config.seed,
+        frozen_scale=scale,
+        activation_bits=model.activation_bits,
     )
+    dropout = config.rates(method)[1]
     if method == "chord":
-        return ChordModel(spec, model.beta, config.train.temperature, config.train.dropout)
-    return FullPrecision(spec, config.train.dropout)
+        return ChordModel(spec, model.beta, config.train.temperature, dropout, model.importance)
+    return FullPrecision(spec, dropout) if method == "full" else BASELINES[method](spec, dropout)
 
 
 def is_finished(folder: Path) -> bool:

@@ -18,20 +18,26 @@ class Batch:
     """Some cuts, each with the history before it and the windows after it."""
 
     history: Tensor  # [B, h] int64, left-padded with 0
-    windows: Tensor  # [B * WINDOWS_PER_CUT, w] int64, 0 where there is nothing
-    targets: Tensor  # [B * WINDOWS_PER_CUT, w] int64, the item after each of `windows`; 0 where no loss is due
+    windows: Tensor  # [B * WINDOWS_PER_CUT, lead + span] int64, 0 where there is nothing
+    targets: Tensor  # [B * WINDOWS_PER_CUT, span] int64, the item after each of the last `span`; 0 where none is due
+
+    @property
+    def due(self) -> Tensor:
+        """Where a loss is taken, [B * WINDOWS_PER_CUT, span] bool."""
+        return (self.targets > 0) & (self.windows[:, -self.targets.shape[1] :] > 0)
 
 
 def batches(
-    training: Interactions, window: int, history: int, size: int, generator: np.random.Generator
+    training: Interactions, lead: int, span: int, history: int, size: int, generator: np.random.Generator
 ) -> Iterator[tuple[int, Batch]]:
     """One epoch, each batch with the number of batches in all.
 
     Every item but a user's first is the target once, in segments with a random phase per user. Items before a
     segment's first target are the profile's; the segment's own items never are. The first window of a segment begins
-    with the last item before the cut, since a device knows that item too.
+    with the last item before the cut, since a device knows that item too, and `lead` more where the backbone gives a
+    state only for whole windows (ModelSpec.lead, ModelSpec.span).
     """
-    segment = WINDOWS_PER_CUT * window
+    segment = WINDOWS_PER_CUT * span
     begins, ends = training.offsets[:-1], training.offsets[1:]
     phase = generator.integers(0, segment, training.users)
     segments = np.where(training.lengths > 1, (training.lengths - 1 + phase + segment - 1) // segment, 0)
@@ -44,12 +50,13 @@ def batches(
         begin, end, at = begins[user[chosen]], ends[user[chosen]], cut[chosen]
         first = np.maximum(at, begin + 1)
         targets = _take(training, at, segment, begin + 1, end)
+        known = _take(training, at - 1 - lead, lead + segment, begin, end - 1)
         yield (
             -(-len(order) // size),
             Batch(
                 history=_take(training, first - history, history, begin, first),
-                windows=_take(training, at - 1, segment, begin, end - 1).reshape(-1, window),
-                targets=targets.reshape(-1, window),
+                windows=known.unfold(1, lead + span, span).flatten(0, 1),
+                targets=targets.reshape(-1, span),
             ),
         )
 

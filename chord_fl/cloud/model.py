@@ -1,6 +1,6 @@
-"""The two models that the cloud trains: CHORD's, and the full-precision backbone of the baselines.
+"""What the cloud trains: CHORD's model, and the full-precision backbone (chord_fl.baselines has the others).
 
-Both answer one call: given a history and the windows that follow it, the states after each item of the windows.
+All answer one call: given a history and the windows that follow it, the states after each item of the windows.
 """
 
 from typing import Protocol
@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from chord_fl.cloud.importance import Importance
 from chord_fl.cloud.plan import Plan, plan, plan_codes
-from chord_fl.models.sasrec import SASRec
-from chord_fl.models.spec import ModelSpec
+from chord_fl.models.spec import Backbone, ModelSpec
 from chord_fl.quantization.bank import apply_codes, apply_gates, bank
 
 
@@ -18,23 +17,25 @@ class CloudModel(Protocol):
     """What training and validation ask of a model."""
 
     spec: ModelSpec
-    backbone: SASRec
+    backbone: Backbone
 
     def __call__(self, history: Tensor, windows: Tensor) -> Tensor:
-        """States [N, w, d] of `windows` [N, w]; N / B consecutive windows belong to each of `history` [B, h]."""
+        """States [N, T, d] of `windows` [N, w]; N / B consecutive windows belong to each of `history` [B, h]."""
         ...
 
 
 class ChordModel(nn.Module):
     """A frozen random backbone, the profile encoder, and the hypernetworks that plan its precision per user."""
 
-    def __init__(self, spec: ModelSpec, beta: float, temperature: float, dropout: float = 0.0) -> None:
+    def __init__(
+        self, spec: ModelSpec, beta: float, temperature: float, dropout: float = 0.0, level: str = "layer"
+    ) -> None:
         super().__init__()
         self.spec, self.beta, self.temperature = spec, beta, temperature
         self.backbone = spec.build_backbone(dropout)
         self.encoder = spec.build_encoder()
         frozen = spec.frozen_weights()
-        self.importance = Importance(spec.layout, frozen, spec.dim)
+        self.importance = Importance(spec.layout, frozen, spec.dim, level)
         self._copies = len(spec.layout.layers)
         for index, copies in enumerate(bank(frozen, spec.levels)):
             self.register_buffer(f"_copies{index}", copies, persistent=False)
@@ -85,3 +86,7 @@ class FullPrecision(nn.Module):
         """States [N, w, d] of `windows` [N, w]; `history` goes unused: the window is all it knows."""
         states: Tensor = self.backbone(windows, list(self.weights))
         return states
+
+    def matrices(self) -> list[Tensor]:
+        """What ships: the matrices [out, in] as they are."""
+        return [weight.detach() for weight in self.weights]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chord_fl.models.frozen import Layout
+from chord_fl.models.layouts import Layout
 
 LEVELS = 4
 
@@ -22,18 +22,22 @@ class Plan(NamedTuple):
     gates: Tensor  # [B, C, 4] float32, shares of the four levels, summing to 1
 
 
-def plan(scores: Tensor, layer_scores: Tensor, layout: Layout, beta: float, temperature: float) -> Plan:
-    """Γ then Λ (eq. 12-13) on channel scores [B, C] and layer scores [B, L]; gates are relaxed at `temperature`."""
+def plan(scores: Tensor, layer_scores: Tensor | None, layout: Layout, beta: float, temperature: float) -> Plan:
+    """Γ then Λ (eq. 12-13) on channel scores [B, C] and layer scores [B, L]; gates are relaxed at `temperature`.
+
+    Without layer scores there is no Λ.
+    """
     parts = [tiers(run, beta, temperature) for run in _runs(scores, layout)]
     codes = torch.cat([part.codes.reshape(len(scores), -1) for part in parts], dim=1)
     gates = torch.cat([part.gates.reshape(len(scores), -1, LEVELS) for part in parts], dim=1)
-    return refine(codes, gates, layer_scores, layout, temperature)
+    return Plan(codes, gates) if layer_scores is None else refine(codes, gates, layer_scores, layout, temperature)
 
 
-def plan_codes(scores: Tensor, layer_scores: Tensor, layout: Layout, beta: float) -> Tensor:
+def plan_codes(scores: Tensor, layer_scores: Tensor | None, layout: Layout, beta: float) -> Tensor:
     """The codes of `plan` alone, [B, C] uint8: all that a deployed cloud needs, at a third of the time."""
     parts = [tier_codes(run.argsort(dim=1, descending=True, stable=True), beta) for run in _runs(scores, layout)]
-    return refine_codes(torch.cat([part.reshape(len(scores), -1) for part in parts], dim=1), layer_scores, layout)
+    codes = torch.cat([part.reshape(len(scores), -1) for part in parts], dim=1)
+    return codes if layer_scores is None else refine_codes(codes, layer_scores, layout)
 
 
 def tiers(scores: Tensor, beta: float, temperature: float) -> Plan:

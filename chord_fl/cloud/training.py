@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,10 @@ from torch.nn import functional as F
 
 from chord_fl.cloud import checkpoint
 from chord_fl.cloud.examples import Batch, batches
-from chord_fl.cloud.model import ChordModel, FullPrecision
+from chord_fl.cloud.model import ChordModel, CloudModel
 from chord_fl.cloud.validation import split, validate
-from chord_fl.config import Config, TrainConfig
-from chord_fl.data.interactions import Interactions
+from chord_fl.config import Config
+from chord_fl.data.interactions import Interactions, training_part
 from chord_fl.errors import CheckpointError, ChordError
 
 RESUME_FILE = "resume.safetensors"
@@ -51,7 +52,7 @@ def train(
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
 ) -> checkpoint.Trained:
-    """Train `method` ("chord" or "full") in `folder`, going on from where an interrupted run of it stopped.
+    """Train `method` ("chord", "full" or a baseline's name) in `folder`, going on from where it was interrupted.
 
     `interactions` are whole sequences: the last item is never touched, the one before it validates. `on_batch` is
     called with the epoch's batches, begun and in all, `on_epoch` after validation. Raises CheckpointError if `folder`
@@ -61,9 +62,9 @@ def train(
     device = torch.device(config.train.device)
     torch.manual_seed(config.seed)
     model = checkpoint.build(config, items, method).to(device)
-    optimiser = _optimiser(model, config.train)
+    optimiser = _optimiser(model, config.rates(method)[0], config.train.hypernetwork_rate)
     curve = _resume(model, optimiser, folder, device)
-    known = _without_test_and_validation(interactions)
+    known = training_part(interactions)
     held = split(
         interactions.rows(0, min(interactions.users, _VALIDATION_USERS)), 1, config.model.window, config.model.history
     )
@@ -91,7 +92,7 @@ def train(
 
 
 def _one_epoch(
-    model: ChordModel | FullPrecision,
+    model: Any,
     optimiser: torch.optim.Optimizer,
     known: Interactions,
     config: Config,
@@ -102,9 +103,11 @@ def _one_epoch(
     generator = np.random.default_rng([config.seed, epoch])
     device = torch.device(config.train.device)
     model.train()
+    if hasattr(model, "begin_epoch"):  # a schedule of its own
+        model.begin_epoch(epoch, config.train.epochs)
     total, count = torch.zeros((), device=device), 0
-    model_config = config.model
-    epoch_batches = batches(known, model_config.window, model_config.history, config.train.batch_size, generator)
+    spec = model.spec
+    epoch_batches = batches(known, spec.lead, spec.span, spec.history, config.train.batch_size, generator)
     for index, (total_batches, batch) in enumerate(epoch_batches, start=1):
         on_batch(index, total_batches)
         if len(batch.history) < 2:
@@ -124,29 +127,27 @@ def _one_epoch(
     return mean
 
 
-def next_item_loss(model: ChordModel | FullPrecision, batch: Batch) -> Tensor:
-    """Mean cross-entropy, over the full catalogue, of the targets of a batch."""
-    due = (batch.targets > 0) & (batch.windows > 0)
-    logits = model.backbone.score(model(batch.history, batch.windows)[due])
-    return F.cross_entropy(logits[:, 1:], batch.targets[due] - 1)
+def next_item_loss(model: CloudModel, batch: Batch) -> Tensor:
+    """Mean cross-entropy, over the full catalogue, of the targets of a batch.
+
+    A model that is trained at several bit-widths at once offers its passes: the mean over them is the loss.
+    """
+    passes = getattr(model, "training_passes", lambda *inputs: [model(*inputs)])
+    losses = [
+        F.cross_entropy(model.backbone.score(states[batch.due])[:, 1:], batch.targets[batch.due] - 1)
+        for states in passes(batch.history, batch.windows)
+    ]
+    return torch.stack(losses).mean()
 
 
-def _optimiser(model: ChordModel | FullPrecision, config: TrainConfig) -> torch.optim.Optimizer:
+def _optimiser(model: torch.nn.Module, rate: float, hypernetwork_rate: float) -> torch.optim.Optimizer:
     fast = list(model.importance.parameters()) if isinstance(model, ChordModel) else []
     chosen = {id(parameter) for parameter in fast}
     rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
-    groups = [{"params": rest, "lr": config.learning_rate}]
+    groups = [{"params": rest, "lr": rate}]
     if fast:
-        groups.append({"params": fast, "lr": config.learning_rate * config.hypernetwork_rate})
+        groups.append({"params": fast, "lr": rate * hypernetwork_rate})
     return torch.optim.Adam(groups)
-
-
-def _without_test_and_validation(interactions: Interactions) -> Interactions:
-    keep = np.ones(len(interactions.items), dtype=bool)
-    for back in (1, 2):
-        keep[interactions.offsets[1:] - back] = False
-    offsets = interactions.offsets - 2 * np.arange(interactions.users + 1)
-    return Interactions(interactions.items[keep], offsets)
 
 
 def _write_curve(path: Path, curve: list[dict[str, float]]) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 import platformdirs
 
 from chord_fl.config import DataConfig
-from chord_fl.data import synthetic
+from chord_fl.data import cache, synthetic
 from chord_fl.data.events import Events, sequences
 from chord_fl.data.interactions import Interactions
-from chord_fl.data.movielens import movielens_100k
+from chord_fl.data.lines import OnProgress, silent
+from chord_fl.data.movielens import movielens_1m, movielens_100k
+from chord_fl.data.reviews import read_amazon, read_yelp
 from chord_fl.data.tables import read_table
 from chord_fl.errors import DataError
 
@@ -34,6 +36,19 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Size:
+    """How large a population is."""
+
+    users: int
+    items: int
+    interactions: int
+
+
+# made-up populations of the size of the paper's data sets (its Table 1)
+POPULATIONS = {"cd-like": Size(31_482, 68_307, 867_853), "yelp-like": Size(97_052, 94_279, 2_943_170)}
+
+
+@dataclass(frozen=True)
 class Statistics:
     """Counts of a data set; density is the share of the users-by-items matrix that the interactions fill."""
 
@@ -43,49 +58,92 @@ class Statistics:
     density: float
 
 
-def load(config: DataConfig, seed: int = 0) -> Dataset:
-    """The data set that the configuration names. The seed matters to a synthetic population only.
+def load(config: DataConfig, seed: int = 0, on_progress: OnProgress = silent) -> Dataset:
+    """The data set that the configuration names. The seed matters to a made-up population only.
 
-    With `config.devices` below the users of a file, the first so many users are taken; the catalogue stays whole.
+    With `config.devices` below the users of a file, the first so many users are taken; the catalogue stays whole. The
+    sequences of a file that takes long to read are kept in the user's cache, or in `config.data_dir`.
+
+    on_progress: (bytes read, bytes in all), now and then, while a review file is read.
     Raises DataError, one line each, for data that cannot be obtained, read or used.
     """
     if config.name == "synthetic":
-        users = config.devices or DEFAULT_DEVICES
         catalogue = synthetic.make_catalogue(config.items, seed)
-        rows = partial(synthetic.generate, catalogue)
-        return Dataset(config.name, users, config.items, partial(_within, users, rows))
-    source, events = _events(config)
+        users = config.devices or DEFAULT_DEVICES
+        return Dataset(
+            config.name, users, config.items, partial(_within, users, partial(synthetic.generate, catalogue))
+        )
+    if config.name in POPULATIONS:
+        size = POPULATIONS[config.name]
+        catalogue = synthetic.make_catalogue(size.items, seed)
+        lengths = synthetic.exact_lengths(seed, size.users, size.interactions)
+        rows = partial(synthetic.generate, catalogue, lengths=lengths)
+        users = _taken(config, size.users, config.name)
+        return Dataset(config.name, users, size.items, partial(_within, users, rows))
+    source, interactions, items = _from_files(config, on_progress)
+    users = _taken(config, interactions.users, source, f" after the {config.core}-core filter")
+    return Dataset(config.name, users, items, partial(_within, users, interactions.rows))
+
+
+def statistics(dataset: Dataset, on_progress: OnProgress = silent) -> Statistics:
+    """Count the interactions, a chunk of users at a time, so that memory stays bounded for any population.
+
+    on_progress: (users counted, users in all), after each chunk.
+    """
+    total = 0
+    for first in range(0, dataset.users, _CHUNK):
+        count = min(_CHUNK, dataset.users - first)
+        total += len(dataset.slice(first, count).items)
+        on_progress(first + count, dataset.users)
+    return Statistics(dataset.users, dataset.items, total, total / (dataset.users * dataset.items))
+
+
+def _from_files(config: DataConfig, on_progress: OnProgress) -> tuple[str, Interactions, int]:
+    """What the source is called, its sequences after the filter, and the number of items."""
+    home = Path(config.data_dir or platformdirs.user_cache_path("chord-fl") / "data").expanduser()
+    path = None if config.path is None else Path(config.path).expanduser()
+    # MovieLens-100K takes no time, a table of the user's own says by itself what is wrong with it, and a path to
+    # MovieLens-1M is there to be read and verified
+    slow = config.name in ("amazon-cd", "yelp") or (config.name == "ml-1m" and path is None)
+    readable = path is None or path.is_file()  # otherwise it has no identity, and reading says what is wrong
+    kept = cache.cache_file(home / "sequences", config.identity()) if slow and readable else None
+    found = cache.read(kept) if kept else None
+    if found is not None:
+        return str(path or "MovieLens-1M"), *found
+    source, events = _events(config, path, home, on_progress)
     interactions, items = sequences(events, config.core)
     if not interactions.users:
         raise DataError(
             f"nothing of the {len(events.users)} interactions in {source} is left after the {config.core}-core filter: "
             "lower data.core, or bring more data"
         )
-    users = config.devices or interactions.users
-    if users > interactions.users:
-        raise DataError(
-            f"data.devices is {users}, but {source} has only {interactions.users} users after the {config.core}-core "
-            f"filter: ask for at most {interactions.users}"
-        )
-    return Dataset(config.name, users, items, partial(_within, users, interactions.rows))
+    if kept:
+        cache.write(kept, interactions, items)
+    return source, interactions, items
 
 
-def statistics(dataset: Dataset) -> Statistics:
-    """Count the interactions, a chunk of users at a time, so that memory stays bounded for any population."""
-    firsts = range(0, dataset.users, _CHUNK)
-    total = sum(len(dataset.slice(first, min(_CHUNK, dataset.users - first)).items) for first in firsts)
-    return Statistics(dataset.users, dataset.items, total, total / (dataset.users * dataset.items))
-
-
-def _events(config: DataConfig) -> tuple[str, Events]:
+def _events(config: DataConfig, path: Path | None, home: Path, on_progress: OnProgress) -> tuple[str, Events]:
     """What the source is called, and its events."""
-    path = None if config.path is None else Path(config.path).expanduser()
     if config.name == "ml-100k":
-        home = Path(config.data_dir or platformdirs.user_cache_path("chord-fl") / "data").expanduser()
         return "MovieLens-100K", movielens_100k(path, home / "ml-100k")
+    if config.name == "ml-1m":
+        return "MovieLens-1M", movielens_1m(path, home / "ml-1m")
     if path is None:
-        raise DataError("data.path is required when data.name is csv")
+        raise DataError(f"data.path is required when data.name is {config.name}")
+    if config.name == "amazon-cd":
+        return str(path), read_amazon(path, on_progress)
+    if config.name == "yelp":
+        return str(path), read_yelp(path, on_progress)
     return str(path), read_table(path, config.user_column, config.item_column, config.time_column)
+
+
+def _taken(config: DataConfig, users: int, source: str, note: str = "") -> int:
+    """How many of a source's users to take; the first so many."""
+    if config.devices and config.devices > users:
+        raise DataError(
+            f"data.devices is {config.devices}, but {source} has only {users} users{note}: ask for at most {users}"
+        )
+    return config.devices or users
 
 
 def _within(users: int, rows: Callable[[int, int], Interactions], first: int, count: int) -> Interactions:

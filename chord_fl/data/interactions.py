@@ -58,3 +58,12 @@ def recent(interactions: Interactions, drop: int, length: int) -> NDArray[np.int
     first = interactions.offsets[:-1, None]
     positions = interactions.offsets[1:, None] - drop - length + np.arange(length)
     return np.where(positions >= first, interactions.items[np.maximum(positions, 0)], np.int32(0))
+
+
+def training_part(interactions: Interactions) -> Interactions:
+    """What the cloud may learn from: every user's items without the validation and the test item."""
+    keep = np.ones(len(interactions.items), dtype=bool)
+    for back in (1, 2):
+        keep[interactions.offsets[1:] - back] = False
+    offsets = interactions.offsets - 2 * np.arange(interactions.users + 1)
+    return Interactions(interactions.items[keep], offsets)

@@ -18,6 +18,7 @@ from chord_fl.randomness import normal, uniform
 GENRES = 16  # fewer in a catalogue of less than 160 items
 STYLES = 3  # of each genre
 SHORTEST, MEDIAN, LONGEST = 12, 45, 200  # items per user
+CORE = 10  # least items per user of a population with a given number of interactions
 
 _SPREAD = 0.75  # standard deviation of the log of the length
 _GENRE_TAIL, _ITEM_TAIL = 0.6, 1.2  # Zipf exponents
@@ -28,6 +29,7 @@ _WANDER = 0.1  # probability, otherwise, of any genre instead of the user's own
 _LOYAL = 0.9  # probability of the preferred style; otherwise any style of the genre
 _RETRIES = ("style", "style", "style", "genre", "catalogue")  # where to look, in turn, for an item not yet had
 _ITEM_BITS = 20  # enough for the largest catalogue that a configuration may ask for
+_LENGTH = "synthetic length"  # what a random stream is for
 _BLOCK = 2048  # users generated at once, whatever the range: bounds the memory
 
 
@@ -89,23 +91,49 @@ def make_catalogue(items: int, seed: int) -> Catalogue:
     )
 
 
-def generate(catalogue: Catalogue, first: int, count: int) -> Interactions:
+def generate(catalogue: Catalogue, first: int, count: int, lengths: NDArray[np.int64] | None = None) -> Interactions:
     """Interactions of users first .. first + count - 1 of the population that the catalogue's seed defines.
 
-    Lengths are log-normal, from 12 to 200 with median 45. A catalogue of fewer than 800 items limits them to a quarter
-    of its size, yet never below 12.
+    lengths: [users] int64, items of every user of the population, CORE to LONGEST; see `exact_lengths`. By
+    default they are log-normal, from 12 to 200 with median 45. A catalogue of fewer than 800 items limits them to a
+    quarter of its size, yet never below 12.
     """
-    starts = range(first, first + count, _BLOCK)
-    blocks = [_block(catalogue, start, min(_BLOCK, first + count - start)) for start in starts]
+    known = _lengths(catalogue, first, count) if lengths is None else lengths[first : first + count]
+    starts = range(0, count, _BLOCK)
+    blocks = [_block(catalogue, first + start, known[start : start + _BLOCK]) for start in starts]
     return Interactions(
-        items=np.concatenate([np.empty(0, dtype=np.int32), *(items for items, _ in blocks)]),
-        offsets=np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *(lengths for _, lengths in blocks)])),
+        items=np.concatenate([np.empty(0, dtype=np.int32), *blocks]),
+        offsets=np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), known])),
     )
 
 
-def _block(catalogue: Catalogue, first: int, count: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Items and lengths of a few users. Arrays are flat, one entry per interaction, unless they say otherwise."""
-    lengths = _lengths(catalogue, first, count)
+def exact_lengths(seed: int, users: int, interactions: int) -> NDArray[np.int64]:
+    """Items of each user, log-normal from 10 (as a 10-core filter leaves them) to 200, `interactions` in all, [users].
+
+    The spread is that of the default population, and so is a user's place in it; the median is what gives the sum.
+    Raises ValueError if no lengths within the limits give it.
+    """
+    if not CORE * users <= interactions <= LONGEST * users:
+        raise ValueError(f"{users} users cannot have {interactions} interactions of {CORE} to {LONGEST} each")
+    factor = np.exp(_SPREAD * normal(seed, _LENGTH, 0, users, 1)[:, 0])
+
+    def by_median(median: float) -> NDArray[np.int64]:
+        return np.clip(np.rint(median * factor), CORE, LONGEST).astype(np.int64)
+
+    low, high = 0.0, LONGEST / float(factor.min(initial=1.0))  # too few and enough interactions
+    for _ in range(64):
+        middle = (low + high) / 2
+        low, high = (low, middle) if by_median(middle).sum() >= interactions else (middle, high)
+    lengths = by_median(high)
+    # the sum steps over the number asked for only where several users change at once: some of them step back
+    last = np.flatnonzero(lengths > by_median(low))
+    lengths[last[: int(lengths.sum()) - interactions]] -= 1
+    return lengths
+
+
+def _block(catalogue: Catalogue, first: int, lengths: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Items of a few users, one after another. Arrays are flat, an entry per interaction, unless they say otherwise."""
+    count = len(lengths)
     user = np.repeat(np.arange(count), lengths)
     step = np.arange(len(user)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     happens = np.arange(LONGEST) < lengths[:, None]  # [count, LONGEST]
@@ -132,13 +160,15 @@ def _block(catalogue: Catalogue, first: int, count: int) -> tuple[NDArray[np.int
             items[again] = catalogue.draw(genre[again] * STYLES, STYLES, u)
         else:
             items[again] = catalogue.draw(np.zeros_like(again), len(catalogue.edges) - 1, u)
-    return items, lengths
+    return items
 
 
 def _lengths(catalogue: Catalogue, first: int, count: int) -> NDArray[np.int64]:
     """[count]"""
+    if not count:
+        return np.empty(0, dtype=np.int64)
     longest = min(LONGEST, max(SHORTEST, len(catalogue.order) // 4))
-    z = normal(catalogue.seed, "synthetic length", first, count, 1)[:, 0]
+    z = normal(catalogue.seed, _LENGTH, first, count, 1)[:, 0]
     return np.asarray(np.clip(np.rint(MEDIAN * np.exp(_SPREAD * z)), SHORTEST, longest), dtype=np.int64)
 
 

@@ -51,8 +51,8 @@ def finetune(
     rows = len(history)
     weights = [weight.expand(rows, -1, -1).clone().requires_grad_() for weight in model.weights]
     biases = [bias.detach().expand(rows, -1).clone().requires_grad_() for bias in model.backbone.biases]
-    windows, targets = next_item_windows(history, model.spec.window)
-    due = (windows > 0) & (targets > 0)
+    windows, targets = next_item_windows(history, model.spec.lead, model.spec.span)
+    due = (windows[:, model.spec.lead :] > 0) & (targets > 0)
     share = due / due.reshape(rows, -1).sum(1).clamp(min=1).repeat_interleave(len(windows) // rows)[:, None]
     for _ in range(steps):
         logits = model.backbone.score(model.backbone(windows, weights, biases))[..., 1:]
@@ -64,8 +64,12 @@ def finetune(
     return [weight.detach() for weight in weights], [bias.detach() for bias in biases]
 
 
-def next_item_windows(history: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Split `history` [B, h] into windows [B·n, w] and the item after each of their items; 0 where there is none."""
+def next_item_windows(history: Tensor, lead: int, span: int) -> tuple[Tensor, Tensor]:
+    """Split `history` [B, h] into windows [B·n, lead + span] and the item after each of their last `span` items.
+
+    [B·n, span]; 0 where there is none. ModelSpec says what `lead` and `span` are.
+    """
     inputs, targets = history[:, :-1], history[:, 1:]
-    lead = -inputs.shape[1] % window
-    return F.pad(inputs, (lead, 0)).reshape(-1, window), F.pad(targets, (lead, 0)).reshape(-1, window)
+    fill = max(span - inputs.shape[1], -inputs.shape[1] % span)
+    windows = F.pad(inputs, (fill + lead, 0)).unfold(1, lead + span, span)
+    return windows.flatten(0, 1), F.pad(targets, (fill, 0)).reshape(-1, span)

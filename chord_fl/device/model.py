@@ -7,10 +7,9 @@ from torch import Tensor
 
 from chord_fl.device.adaptation import Demotions, demotions
 from chord_fl.models import shipment
-from chord_fl.models.frozen import Layout
+from chord_fl.models.layouts import Layout
 from chord_fl.models.profile import ProfileEncoder
-from chord_fl.models.sasrec import SASRec
-from chord_fl.models.spec import ModelSpec
+from chord_fl.models.spec import Backbone, ModelSpec
 from chord_fl.quantization.bank import bank
 
 
@@ -19,11 +18,12 @@ class DeviceModel:
     """What every device holds after provisioning. Devices that hold the same shipment share one copy in simulation."""
 
     spec: ModelSpec
-    backbone: SASRec
+    backbone: Backbone
     encoder: ProfileEncoder | None
     weights: list[Tensor]  # [out, in] per layer
-    bits: int | None  # of trained matrices; None where a plan decides
+    average_bits: float | None  # of trained matrices; None where a plan decides
     fingerprint: bytes
+    memory_bytes: int | None = None  # that trained matrices take; None where a plan decides
 
     @property
     def layout(self) -> Layout:

@@ -3,57 +3,16 @@
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import groupby
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from chord_fl.models.layouts import Layout
 from chord_fl.randomness import raw
 
-
-@dataclass(frozen=True)
-class Layer:
-    """A frozen layer: `channels` output rows (or filters) of `size` weights each, and a bias per channel."""
-
-    name: str
-    channels: int
-    size: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The frozen layers of a backbone in the order in which a plan lists their channels."""
-
-    layers: tuple[Layer, ...]
-
-    @cached_property
-    def channels(self) -> int:
-        """C: the number of channels, and of biases."""
-        return sum(layer.channels for layer in self.layers)
-
-    @cached_property
-    def weights(self) -> int:
-        """W: the number of frozen weights."""
-        return sum(layer.channels * layer.size for layer in self.layers)
-
-    @cached_property
-    def sizes(self) -> NDArray[np.int64]:
-        """Weights of each channel, [C] int64."""
-        return np.repeat([layer.size for layer in self.layers], self.widths)
-
-    @cached_property
-    def widths(self) -> list[int]:
-        """Channels of each layer."""
-        return [layer.channels for layer in self.layers]
-
-    @cached_property
-    def runs(self) -> list[tuple[int, int]]:
-        """Consecutive layers of the same width, as (layers, channels of each): what can be computed at once."""
-        return [(len(list(run)), width) for width, run in groupby(self.widths)]
+VECTOR = 251  # length of the repeated vector; prime, so that no two rows of a layer repeat it from the same place
+KEPT = 0.5  # share of the repeated weights that a mask keeps
 
 
 def frozen_weights(layout: Layout, seed: int, scale: float) -> list[Tensor]:
@@ -67,6 +26,22 @@ def frozen_weights(layout: Layout, seed: int, scale: float) -> list[Tensor]:
         centred = 2 * (words >> np.uint64(40)).astype(np.int64) + 1 - 2**24  # odd, within ±(2^24 - 1): exact in float32
         bound = scale * math.sqrt(6.0 / (layer.size + layer.channels))
         weights.append(torch.from_numpy(centred.astype(np.float32) * np.float32(bound * 2.0**-24)))
+    return weights
+
+
+def repeated_weights(layout: Layout, seed: int, scale: float) -> list[Tensor]:
+    """Weights [out, in] float32 of every layer, filled by repeating one random vector of length `VECTOR`.
+
+    Uniform in Xavier's range, times `scale`, times sqrt(1 / KEPT): as much variance after masking as before (PEMN's
+    random weights padding, with the rescaling of Ramanujan et al., 2020). The same bits on every machine.
+    """
+    words = raw(seed, "repeated weights", 0, 1, VECTOR)[0]
+    centred = (2 * (words >> np.uint64(40)).astype(np.int64) + 1 - 2**24).astype(np.float32)  # as in `frozen_weights`
+    weights = []
+    for layer in layout.layers:
+        bound = scale * math.sqrt(6.0 / (layer.size + layer.channels) / KEPT)
+        filled = np.resize(centred * np.float32(bound * 2.0**-24), (layer.channels, layer.size))
+        weights.append(torch.from_numpy(filled))
     return weights
 
 

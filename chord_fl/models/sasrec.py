@@ -11,33 +11,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chord_fl.models.frozen import Layer, Layout
-
-_PARTS = ("query", "key", "value", "inner", "outer")
-
-
-def layout(blocks: int, dim: int) -> Layout:
-    """Five d×d layers per block; 4 blocks of 64 give the 83,200 weights and biases of the paper's Table 2."""
-    return Layout(tuple(Layer(f"block{block}.{part}", dim, dim) for block in range(blocks) for part in _PARTS))
-
-
-def linear(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """`inputs` [N, T, in] times `weight` plus `bias`: one matrix [out, in] for all, or one per device [B, out, in].
-
-    With a matrix per device, N is a multiple of B and each device owns N / B consecutive sequences; its `bias` is
-    [out], or [B, out].
-    """
-    if weight.dim() == 2:
-        return F.linear(inputs, weight, bias)
-    rows = inputs.reshape(weight.shape[0], -1, inputs.shape[-1])
-    bias = bias[:, None, :] if bias.dim() == 2 else bias
-    return (torch.bmm(rows, weight.transpose(1, 2)) + bias).reshape(*inputs.shape[:-1], weight.shape[1])
+from chord_fl.models.layouts import SASREC_PARTS
+from chord_fl.models.linear import linear
+from chord_fl.quantization.activations import Activations
 
 
 class SASRec(nn.Module):
     """The shared part of the backbone. Item 0 is padding; windows are padded on the left."""
 
-    def __init__(self, items: int, window: int, blocks: int, dim: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, items: int, window: int, blocks: int, dim: int, dropout: float = 0.0, activation_bits: int = 32
+    ) -> None:
         super().__init__()
         self.blocks, self.dim = blocks, dim
         self.items = nn.Embedding(items + 1, dim, padding_idx=0)
@@ -45,7 +29,8 @@ class SASRec(nn.Module):
         self.attention_norms = nn.ModuleList(nn.LayerNorm(dim, eps=1e-8) for _ in range(blocks))
         self.pointwise_norms = nn.ModuleList(nn.LayerNorm(dim, eps=1e-8) for _ in range(blocks))
         self.final_norm = nn.LayerNorm(dim, eps=1e-8)
-        self.biases = nn.ParameterList(torch.zeros(dim) for _ in range(blocks * len(_PARTS)))
+        self.biases = nn.ParameterList(torch.zeros(dim) for _ in range(blocks * len(SASREC_PARTS)))
+        self.activations = Activations(blocks * len(SASREC_PARTS), activation_bits)
         self.dropout = nn.Dropout(dropout)
         nn.init.normal_(self.items.weight, std=1.0 / math.sqrt(dim))
         nn.init.normal_(self.positions.weight, std=1.0 / math.sqrt(dim))
@@ -53,7 +38,7 @@ class SASRec(nn.Module):
             self.items.weight[0].zero_()
 
     def forward(self, windows: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None) -> Tensor:
-        """States [N, w, d] after each item of `windows` [N, w] int64; see `linear` for the forms of `weights`.
+        """States [N, w, d] after each item of `windows` [N, w] int64; see `models.linear` for the forms of `weights`.
 
         `biases` stands in for the shared ones where every device has its own (fine-tuning).
         """
@@ -64,14 +49,17 @@ class SASRec(nn.Module):
         visible = causal & real[:, None, :]
         states = self.items(windows) * math.sqrt(self.dim) + self.positions.weight[-length:]
         states = self.dropout(states) * real[..., None]
+
+        def layer(index: int, inputs: Tensor) -> Tensor:
+            return linear(self.activations(index, inputs), weights[index], biases[index])
+
         for block in range(self.blocks):
-            first = len(_PARTS) * block
-            query, key, value, inner, outer = zip(weights[first : first + 5], biases[first : first + 5], strict=True)
+            query, key, value, inner, outer = range(len(SASREC_PARTS) * block, len(SASREC_PARTS) * (block + 1))
             normed = self.attention_norms[block](states)
-            attended = self._attend(linear(normed, *query), linear(states, *key), linear(states, *value), visible)
+            attended = self._attend(layer(query, normed), layer(key, states), layer(value, states), visible)
             states = self.pointwise_norms[block](normed + attended)
-            hidden = self.dropout(F.relu(linear(states, *inner)))
-            states = (states + self.dropout(linear(hidden, *outer))) * real[..., None]
+            hidden = self.dropout(F.relu(layer(inner, states)))
+            states = (states + self.dropout(layer(outer, hidden))) * real[..., None]
         final: Tensor = self.final_norm(states)
         return final
 

@@ -1,17 +1,14 @@
 """What the cloud ships to a device once: shared parameters as safetensors, frozen weights as a seed and their hash.
 
-The trained model of the baselines ships the same way, its matrices among the tensors: as float32, or quantised and
-packed to b bits with a scale and a zero point per channel.
+The trained model of the baselines ships the same way, its matrices among the tensors (`models.matrices` says how).
 """
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import safetensors
 import torch
 from safetensors.torch import load as load_tensors
@@ -20,18 +17,14 @@ from torch import Tensor
 
 from chord_fl.errors import WireError
 from chord_fl.models.frozen import fingerprint
+from chord_fl.models.matrices import Matrix, average_bits, decode, device_weights, encode, memory_bytes
 from chord_fl.models.profile import ProfileEncoder
-from chord_fl.models.sasrec import SASRec
-from chord_fl.models.spec import ModelSpec
-from chord_fl.quantization.affine import Quantised, dequantise, quantise
-from chord_fl.quantization.packed import pack as pack_codes
-from chord_fl.quantization.packed import packed_bytes
-from chord_fl.quantization.packed import unpack as unpack_codes
-
-FULL_PRECISION_BITS = 32
+from chord_fl.models.spec import BACKBONES, Backbone, ModelSpec
 
 _MAX_BYTES = 2**31
+_MAX_SCALE = 1e6  # of frozen weights, so that they are finite
 _SPEC_KEY = "chord-fl spec"
+_BOUNDS = {"blocks": (1, 64), "dim": (4, 1024), "window": (1, 1000), "history": (1, 1000), "items": (1, 2**31 - 1)}
 
 
 @dataclass(frozen=True)
@@ -39,40 +32,29 @@ class Shipped:
     """A model as a device holds it after unpacking: ready to rank, in evaluation mode."""
 
     spec: ModelSpec
-    backbone: SASRec
+    backbone: Backbone
     encoder: ProfileEncoder | None  # None where nothing is personalised by a profile
-    weights: list[Tensor]  # [out, in] per layer: frozen from the seed, or trained (and dequantised)
-    bits: int | None  # bit-width of trained matrices, 32 in full precision; None where a plan decides
+    weights: list[Tensor]  # [out, in] float32 per layer: frozen from the seed, or what trained matrices stand for
+    average_bits: float | None  # stored per weight of trained matrices, 32 in full precision; None where a plan decides
     fingerprint: bytes  # of weights and ladder, 4 bytes
+    memory_bytes: int | None = None  # that trained matrices take; None where a plan decides
 
 
 def pack(
     spec: ModelSpec,
-    backbone: SASRec,
+    backbone: Backbone,
     encoder: ProfileEncoder | None = None,
-    trained: Sequence[Tensor] | None = None,
-    bits: int = FULL_PRECISION_BITS,
+    matrices: Sequence[Matrix] | None = None,
 ) -> bytes:
-    """Serialise a model for the devices: with `trained` matrices at `bits` bits, or to regenerate the frozen ones."""
+    """Serialise a model for the devices: with trained `matrices`, or to regenerate the frozen ones."""
     tensors = {f"backbone.{name}": value for name, value in backbone.state_dict().items()}
     if encoder is not None:
         tensors |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
-    if trained is None:
-        weights, announced_bits = spec.frozen_weights(), None
-    else:
-        matrices, weights = _matrices([weight.detach().cpu() for weight in trained], bits)
-        tensors, announced_bits = tensors | matrices, bits
-    own = fingerprint(weights, spec.levels, _shared(tensors))
-    header = {**spec.to_dict(), "bits": announced_bits, "fingerprint": own.hex()}
+    carried, announced = ({}, None) if matrices is None else encode(matrices)
+    tensors |= {f"weights.{name}": value for name, value in carried.items()}
+    own = fingerprint(_weights(spec, matrices), spec.levels, _shared(tensors))
+    header = {**spec.to_dict(), "matrices": announced, "fingerprint": own.hex()}
     return save_tensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, {_SPEC_KEY: json.dumps(header)})
-
-
-def matrix_bytes(spec: ModelSpec, bits: int) -> int:
-    """Bytes of a shipment that hold trained matrices at `bits` bits; biases are shared parameters, as everywhere."""
-    sizes = spec.layout.sizes
-    if bits == FULL_PRECISION_BITS:
-        return 4 * spec.layout.weights
-    return int(packed_bytes(np.full((1, len(sizes)), bits), sizes)[0])
 
 
 def fingerprint_of(shipment: bytes) -> bytes:
@@ -94,10 +76,8 @@ def unpack(shipment: bytes, sha256: str) -> Shipped:
     try:
         tensors = load_tensors(shipment)
         header = json.loads(_metadata(shipment)[_SPEC_KEY])
-        announced, bits = header.pop("fingerprint"), header.pop("bits")
+        announced, kinds = header.pop("fingerprint"), header.pop("matrices")
         spec = _spec(header, tensors)
-        if bits is not None and (type(bits) is not int or not (1 <= bits <= 8 or bits == FULL_PRECISION_BITS)):
-            raise ValueError(f"{bits!r} bits")
     except (safetensors.SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise WireError(f"shipment: header unreadable ({error})") from error
     parts = _by_part(tensors)
@@ -107,13 +87,22 @@ def unpack(shipment: bytes, sha256: str) -> Shipped:
     if "encoder" in parts:
         encoder = spec.build_encoder()
         _load(encoder, parts.pop("encoder"), "encoder")
-    weights = spec.frozen_weights() if bits is None else _trained(spec, parts.pop("weights", {}), bits)
+    matrices = None if kinds is None else decode(parts.pop("weights", {}), kinds, spec.layout)
     if parts:
         raise WireError(f"shipment: unknown part {sorted(parts)[0]!r}")
+    weights = _weights(spec, matrices)
     own = fingerprint(weights, spec.levels, _shared(tensors))
     if own.hex() != announced:
         raise WireError(f"shipment: weights hash to {own.hex()}, announced {announced}")
-    return Shipped(spec, backbone.eval(), None if encoder is None else encoder.eval(), weights, bits, own)
+    found_bits, memory = (None, None) if matrices is None else (average_bits(matrices), memory_bytes(matrices))
+    return Shipped(spec, backbone.eval(), None if encoder is None else encoder.eval(), weights, found_bits, own, memory)
+
+
+def _weights(spec: ModelSpec, matrices: Sequence[Matrix] | None) -> list[Tensor]:
+    """What a device computes with: its frozen weights, or what trained matrices stand for."""
+    if matrices is None:
+        return spec.frozen_weights()
+    return device_weights(matrices, spec.layout, spec.frozen_seed, spec.frozen_scale)
 
 
 def _shared(tensors: Mapping[str, Tensor]) -> list[Tensor]:
@@ -131,17 +120,26 @@ def _metadata(shipment: bytes) -> dict[str, str]:
 def _spec(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> ModelSpec:
     """The announced shape, if the tensors have it: nothing is allocated or computed for a shape that they lack."""
     spec = ModelSpec(**{**header, "levels": tuple(header["levels"])})
-    whole = (spec.items, spec.blocks, spec.dim, spec.window, spec.history, spec.frozen_seed, *spec.levels)
-    if not all(type(number) is int for number in whole) or type(spec.frozen_scale) not in (int, float):
+    whole = {name: getattr(spec, name) for name in (*_BOUNDS, "frozen_seed", "activation_bits")}
+    if not all(type(number) is int for number in (*whole.values(), *spec.levels)):
         raise TypeError("a number of the wrong type")
-    if spec.backbone != "sasrec" or len(spec.levels) != 4 or not all(1 <= bits <= 8 for bits in spec.levels):
+    for name, (least, most) in _BOUNDS.items():
+        if not least <= whole[name] <= most:
+            raise ValueError(f"{name} {whole[name]}, allowed are {least} to {most}")
+    if spec.backbone not in BACKBONES or len(spec.levels) != 4 or not all(1 <= bits <= 8 for bits in spec.levels):
         raise ValueError(f"backbone {spec.backbone!r}, levels {list(spec.levels)}")
-    if min(spec.blocks, spec.history) < 1 or not 0 <= spec.frozen_seed < 2**64 or not 0 < spec.frozen_scale < math.inf:
-        raise ValueError("a number out of range")
-    found = tensors["backbone.items.weight"].shape, tensors["backbone.positions.weight"].shape
-    norms = sum(name.startswith("backbone.attention_norms.") for name in tensors)
-    if found != ((spec.items + 1, spec.dim), (spec.window, spec.dim)) or norms != 2 * spec.blocks:
-        raise ValueError("not the shape that its tensors have")
+    if spec.activation_bits != 32 and not 1 <= spec.activation_bits <= 8:
+        raise ValueError(f"activation_bits {spec.activation_bits}")
+    if type(spec.frozen_scale) not in (int, float) or not 0 < spec.frozen_scale <= _MAX_SCALE:
+        raise ValueError(f"frozen_scale {spec.frozen_scale!r}")
+    if not 0 <= spec.frozen_seed < 2**64:
+        raise ValueError(f"frozen_seed {spec.frozen_seed}")
+    prefix = "backbone."
+    found = {name.removeprefix(prefix): tuple(t.shape) for name, t in tensors.items() if name.startswith(prefix)}
+    wanted = spec.backbone_shapes()
+    for name in sorted(found.keys() | wanted.keys()):
+        if found.get(name) != wanted.get(name):
+            raise ValueError(f"{prefix}{name} of shape {found.get(name)}, the spec implies {wanted.get(name)}")
     return spec
 
 
@@ -149,7 +147,7 @@ def _by_part(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     parts: dict[str, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         part, _, rest = name.partition(".")
-        expected = torch.uint8 if name.endswith((".codes", ".zero_point")) else torch.float32
+        expected = torch.uint8 if name.endswith((".codes", ".zero_point", ".mask")) else torch.float32
         if value.dtype != expected:
             raise WireError(f"shipment: {name} is {value.dtype}, expected {expected}")
         if not bool(torch.isfinite(value).all()):
@@ -163,37 +161,3 @@ def _load(module: torch.nn.Module, tensors: Mapping[str, Tensor], part: str) -> 
         module.load_state_dict(dict(tensors))
     except RuntimeError as error:
         raise WireError(f"shipment: {part} does not fit ({' '.join(str(error).split())[:200]})") from error
-
-
-def _matrices(trained: Sequence[Tensor], bits: int) -> tuple[dict[str, Tensor], list[Tensor]]:
-    """The tensors that carry `trained` at `bits` bits, and the matrices that a device will make of them."""
-    if bits == FULL_PRECISION_BITS:
-        return {f"weights.{index}": weight for index, weight in enumerate(trained)}, list(trained)
-    tensors, weights = {}, []
-    for index, weight in enumerate(trained):
-        quantised = quantise(weight, bits)
-        packed = pack_codes(quantised.codes.numpy(), np.full(len(weight), bits))
-        tensors[f"weights.{index}.codes"] = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
-        tensors[f"weights.{index}.scale"] = quantised.scale
-        tensors[f"weights.{index}.zero_point"] = quantised.zero_point
-        weights.append(dequantise(quantised))
-    return tensors, weights
-
-
-def _trained(spec: ModelSpec, tensors: Mapping[str, Tensor], bits: int) -> list[Tensor]:
-    weights = []
-    for index, layer in enumerate(spec.layout.layers):
-        shape = (layer.channels, layer.size)
-        try:
-            if bits == FULL_PRECISION_BITS:
-                weight = tensors[str(index)]
-            else:
-                packed, scale, zero_point = (tensors[f"{index}.{part}"] for part in ("codes", "scale", "zero_point"))
-                codes = unpack_codes(packed.numpy().tobytes(), np.full(layer.channels, bits), layer.size)
-                weight = dequantise(Quantised(torch.from_numpy(codes), scale, zero_point))
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise WireError(f"shipment: weights of {layer.name} unreadable ({error})") from error
-        if tuple(weight.shape) != shape or weight.dtype != torch.float32:
-            raise WireError(f"shipment: weights of {layer.name} are {list(weight.shape)}, expected {list(shape)}")
-        weights.append(weight)
-    return weights

@@ -3,12 +3,18 @@
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
-from chord_fl.models import sasrec
-from chord_fl.models.frozen import Layout, frozen_weights
+from chord_fl.models import caser, layouts
+from chord_fl.models.caser import Caser
+from chord_fl.models.frozen import frozen_weights
+from chord_fl.models.layouts import Layout
 from chord_fl.models.profile import ProfileEncoder
 from chord_fl.models.sasrec import SASRec
+
+Backbone = SASRec | Caser
+BACKBONES = ("sasrec", "caser")
 
 
 @dataclass(frozen=True)
@@ -24,19 +30,39 @@ class ModelSpec:
     levels: tuple[int, int, int, int]  # bit-widths of the codes 0..3
     frozen_seed: int
     frozen_scale: float  # of the frozen weights, times Xavier's
+    activation_bits: int = 32  # of what the frozen layers read; 32 leaves it as it is
 
     @cached_property
     def layout(self) -> Layout:
         """The frozen layers."""
-        return sasrec.layout(self.blocks, self.dim)
+        return (
+            layouts.caser(self.window, self.dim) if self.backbone == "caser" else layouts.sasrec(self.blocks, self.dim)
+        )
+
+    @property
+    def lead(self) -> int:
+        """Items that training puts before a window, so that its first target is preceded by a whole one."""
+        return self.window - 1 if self.backbone == "caser" else 0
+
+    @property
+    def span(self) -> int:
+        """Targets of one training sequence: the states that the backbone gives for `lead + span` items."""
+        return caser.SPAN if self.backbone == "caser" else self.window
 
     def frozen_weights(self) -> list[Tensor]:
         """The weights [out, in] of every frozen layer, regenerated from the seed."""
         return frozen_weights(self.layout, self.frozen_seed, self.frozen_scale)
 
-    def build_backbone(self, dropout: float = 0.0) -> SASRec:
+    def build_backbone(self, dropout: float = 0.0) -> Backbone:
         """A backbone of this shape with fresh shared parameters."""
-        return SASRec(self.items, self.window, self.blocks, self.dim, dropout)
+        if self.backbone == "caser":
+            return Caser(self.items, self.window, self.dim, dropout, self.activation_bits)
+        return SASRec(self.items, self.window, self.blocks, self.dim, dropout, self.activation_bits)
+
+    def backbone_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Names and shapes of the backbone's state, without allocating it."""
+        with torch.device("meta"):
+            return {name: tuple(value.shape) for name, value in self.build_backbone().state_dict().items()}
 
     def build_encoder(self) -> ProfileEncoder:
         """A profile encoder of this shape with fresh parameters."""

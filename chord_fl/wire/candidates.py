@@ -31,7 +31,7 @@ def decode_candidates(
     items = np.zeros((len(messages), count), dtype=np.int32)
     embeddings = np.zeros((len(messages), count, dim), dtype=np.float32)
     found = np.ascontiguousarray(batch.data[:, : 4 * count]).view("<i4")
-    numbers = np.ascontiguousarray(batch.data[:, 4 * count :]).view("<f4").reshape(-1, count, dim)
+    numbers = np.ascontiguousarray(batch.data[:, 4 * count :]).view("<f4").reshape(len(found), count, dim)
     known = ((found >= 1) & (found <= catalogue)).all(axis=1)
     finite = np.isfinite(numbers).all(axis=(1, 2))
     for row in batch.rows[~known]:

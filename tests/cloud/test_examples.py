@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from chord_fl.cloud.examples import WINDOWS_PER_CUT, Batch, batches
-from chord_fl.cloud.training import _without_test_and_validation
-from chord_fl.data.interactions import Interactions
+from chord_fl.data.interactions import Interactions, training_part
 
 
 def unique_items(lengths: list[int]) -> Interactions:
@@ -19,27 +18,29 @@ def unique_items(lengths: list[int]) -> Interactions:
 
 
 def epoch(
-    known: Interactions, window: int = 3, history: int = 7, size: int = 5, seed: int | list[int] = 0
+    known: Interactions, span: int = 3, history: int = 7, size: int = 5, seed: int | list[int] = 0, lead: int = 0
 ) -> list[Batch]:
-    found = list(batches(known, window, history, size, np.random.default_rng(seed)))
+    found = list(batches(known, lead, span, history, size, np.random.default_rng(seed)))
     assert all(total == len(found) for total, _ in found)  # each comes with the number of all
     return [batch for _, batch in found]
 
 
 def cuts(batch: Batch) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """History, windows [4, w] and targets [4, w] of each cut."""
-    window = batch.windows.shape[1]
-    shape = (len(batch.history), WINDOWS_PER_CUT, window)
-    return zip(batch.history, batch.windows.reshape(shape), batch.targets.reshape(shape), strict=True)
+    """History, windows [2, lead + span] and targets [2, span] of each cut."""
+    shape = (len(batch.history), WINDOWS_PER_CUT)
+    windows, targets = batch.windows.unflatten(0, shape), batch.targets.unflatten(0, shape)
+    return zip(batch.history, windows, targets, strict=True)
 
 
 populations = st.lists(st.integers(1, 60), min_size=1, max_size=12)
-settings_of_an_epoch = st.tuples(st.integers(1, 6), st.integers(1, 12), st.integers(2, 7), st.integers(0, 2**32 - 1))
+settings_of_an_epoch = st.tuples(
+    st.integers(1, 6), st.integers(1, 12), st.integers(2, 7), st.integers(0, 2**32 - 1), st.integers(0, 5)
+)  # span, history, size, seed, lead
 
 
 @settings(max_examples=60)
 @given(populations, settings_of_an_epoch)
-def test_every_item_but_a_users_first_is_a_target_once(lengths: list[int], how: tuple[int, int, int, int]) -> None:
+def test_every_item_but_a_users_first_is_a_target_once(lengths: list[int], how: tuple[int, int, int, int, int]) -> None:
     known = unique_items(lengths)
     targets = torch.cat([batch.targets.flatten() for batch in epoch(known, *how)] or [torch.zeros(0)])
     wanted = np.setdiff1d(known.items, known.items[known.offsets[:-1]])
@@ -48,7 +49,7 @@ def test_every_item_but_a_users_first_is_a_target_once(lengths: list[int], how: 
 
 @settings(max_examples=60)
 @given(populations, settings_of_an_epoch)
-def test_the_profile_never_sees_a_target(lengths: list[int], how: tuple[int, int, int, int]) -> None:
+def test_the_profile_never_sees_a_target(lengths: list[int], how: tuple[int, int, int, int, int]) -> None:
     known = unique_items(lengths)
     first_of = np.repeat(known.offsets[:-1], known.lengths)  # of the user of each item
     for batch in epoch(known, *how):
@@ -66,13 +67,24 @@ def test_the_profile_never_sees_a_target(lengths: list[int], how: tuple[int, int
 
 @settings(max_examples=60)
 @given(populations, settings_of_an_epoch)
-def test_a_windows_targets_are_the_next_items(lengths: list[int], how: tuple[int, int, int, int]) -> None:
-    for batch in epoch(unique_items(lengths), *how):
+def test_a_windows_targets_are_the_next_items(lengths: list[int], how: tuple[int, int, int, int, int]) -> None:
+    lead = how[-1]
+    known = unique_items(lengths)
+    first_of = np.repeat(known.offsets[:-1], known.lengths) + 1
+    for batch in epoch(known, *how):
         for _, windows, targets in cuts(batch):
-            due = targets > 0
-            assert torch.equal(targets[due], windows[due] + 1)
+            due, last = targets > 0, windows[:, lead:]
+            assert torch.equal(targets[due], last[due] + 1)
             # the first window begins with the last item before the cut, and every item is in one window
-            assert windows[windows > 0].tolist() == (targets[due] - 1).tolist()
+            assert last[last > 0].tolist() == (targets[due] - 1).tolist()
+            # and before the window come the `lead` items that precede it, as far as the user has them
+            for window, wanted in zip(windows, targets, strict=True):
+                for place in torch.nonzero(wanted)[:, 0].tolist():
+                    target = int(wanted[place])
+                    before = [max(item, 0) for item in range(target - 1 - lead, target)]
+                    first = int(first_of[target - 1])
+                    assert window[place : place + lead + 1].tolist() == [i if i >= first else 0 for i in before]
+        assert torch.equal(batch.due, batch.targets > 0)
 
 
 def test_no_more_cuts_at_once_than_asked_and_users_mixed() -> None:
@@ -102,7 +114,7 @@ def test_a_user_with_a_single_item_teaches_nothing_and_takes_no_place() -> None:
 @given(st.lists(st.integers(3, 20), min_size=1, max_size=8))
 def test_training_never_sees_the_last_two_items(lengths: list[int]) -> None:
     known = unique_items(lengths)
-    training = _without_test_and_validation(known)
+    training = training_part(known)
     assert training.users == known.users
     for user in range(known.users):
         own = known.items[known.offsets[user] : known.offsets[user + 1]]

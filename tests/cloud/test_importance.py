@@ -2,7 +2,8 @@ import torch
 from torch import Tensor
 
 from chord_fl.cloud.importance import Importance
-from chord_fl.models.frozen import Layer, Layout, frozen_weights
+from chord_fl.models.frozen import frozen_weights
+from chord_fl.models.layouts import Layer, Layout
 
 LAYOUT = Layout((Layer("a", 6, 5), Layer("b", 4, 3)))
 DIM = 7
@@ -88,3 +89,19 @@ def test_gradient_reaches_every_hypernetwork_and_the_profile() -> None:
     assert profiles.grad is not None and profiles.grad.abs().sum() > 0
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+
+
+@torch.no_grad()
+def test_the_levels_of_the_ablation_add_up() -> None:
+    profiles = torch.randn(5, DIM)
+    filters = Importance(LAYOUT, WEIGHTS, DIM, "filter").eval()
+    assert filters.elements is None and filters.layers is None
+    scores, layers = filters(profiles)
+    logits = profiles @ filters.filters.weight.T + filters.filters.bias
+    wanted = torch.cat([part.log_softmax(1) for part in logits.split(LAYOUT.widths, dim=1)], dim=1)
+    torch.testing.assert_close(scores, wanted, rtol=1e-3, atol=1e-4)
+    assert layers is None
+    elements = Importance(LAYOUT, WEIGHTS, DIM, "element").eval()
+    full = hypernetworks().eval()
+    full.load_state_dict(elements.state_dict(), strict=False)
+    assert torch.equal(elements(profiles)[0], full(profiles)[0]) and elements(profiles)[1] is None

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from chord_fl.cloud.plan import LEVELS, plan, refine, tiers
-from chord_fl.models import sasrec
-from chord_fl.models.frozen import Layer, Layout
+from chord_fl.cloud.plan import LEVELS, plan, plan_codes, refine, tiers
+from chord_fl.models import layouts
+from chord_fl.models.layouts import Layer, Layout
 from chord_fl.quantization.packed import average_bits
 
 LAYOUT = Layout((Layer("a", 8, 5), Layer("b", 16, 3), Layer("c", 8, 5)))
@@ -37,7 +37,7 @@ def test_ties_do_not_change_the_size_of_a_tier(channels: int, beta: float, disti
 
 @pytest.mark.parametrize(("beta", "bits"), [(0.125, 3.0), (0.0625, 2.5), (0.0, 2.0)])
 def test_average_bits_are_the_papers_before_layers_move(beta: float, bits: float) -> None:
-    layout = sasrec.layout(4, 64)
+    layout = layouts.sasrec(4, 64)
     parts = scores(1, 5, layout.channels).split(layout.widths, dim=1)
     codes = torch.cat([tiers(part, beta, 0.3).codes for part in parts], dim=1).long()
     ladder = torch.tensor([2, 4, 6, 8])
@@ -129,3 +129,12 @@ def test_refining_keeps_every_device_apart() -> None:
 def test_layers_of_equal_score_move_nowhere() -> None:
     part = tiers(scores(0, 2, LAYOUT.channels), 0.125, 0.3)
     assert torch.equal(refine(*part, torch.zeros(2, 3), LAYOUT, 0.3).codes, part.codes)
+
+
+def test_without_layer_scores_no_layer_moves() -> None:
+    drawn, gates_at = scores(4, 5, LAYOUT.channels), 0.3
+    found = plan(drawn, None, LAYOUT, 0.25, gates_at)
+    parts = [tiers(part, 0.25, gates_at) for part in drawn.split(LAYOUT.widths, dim=1)]
+    assert torch.equal(found.codes, torch.cat([part.codes for part in parts], dim=1))
+    torch.testing.assert_close(found.gates, torch.cat([part.gates for part in parts], dim=1))
+    assert torch.equal(plan_codes(drawn, None, LAYOUT, 0.25), found.codes)

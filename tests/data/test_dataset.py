@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from chord_fl.config import DataConfig
-from chord_fl.data.dataset import DEFAULT_DEVICES, load, statistics
+from chord_fl.data.dataset import DEFAULT_DEVICES, POPULATIONS, Size, load, statistics
 from chord_fl.data.interactions import held_out
 from chord_fl.errors import DataError
 
@@ -15,6 +15,13 @@ from chord_fl.errors import DataError
 def write_log(path: Path, users: int = 6, items: int = 5) -> Path:
     rows = [f"user {user},item {item},{(item * 7 + user) % 5}" for user in range(users) for item in range(items)]
     path.write_text("user,item,timestamp\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def ratings(path: Path, users: int = 6, items: int = 5) -> Path:
+    """The same log as Amazon's ratings."""
+    rows = (f"B{item:09d},A{user:09d},5.0,{(item * 7 + user) % 5}\n" for user in range(users) for item in range(items))
+    path.write_text("".join(rows), encoding="utf-8")
     return path
 
 
@@ -84,6 +91,75 @@ def test_the_size_of_a_synthetic_population_does_not_change_its_users() -> None:
     assert giant.slice(9_999_990, 10).users == 10
 
 
+@pytest.mark.parametrize(("name", "size"), POPULATIONS.items())
+def test_a_population_of_the_papers_size(name: str, size: Size) -> None:
+    whole = load(DataConfig(name=name), seed=5)
+    counts = statistics(whole)
+    assert Size(counts.users, counts.items, counts.interactions) == size
+    part = load(DataConfig(name=name, devices=5_000), seed=5)
+    assert (part.users, part.items) == (5_000, size.items)
+    found, expected = part.slice(3_000, 2_000), whole.slice(2_990, 2_011)
+    assert np.array_equal(found.items, expected.rows(10, 2_000).items)
+    assert np.array_equal(found.lengths, expected.rows(10, 2_000).lengths)
+    assert (expected.lengths.min(), whole.slice(0, whole.users).items.max()) >= (10, 0.9 * size.items)
+    assert whole.slice(whole.users, 0).users == 0
+    with pytest.raises(DataError, match=rf"data.devices is {size.users + 1}, but {name} has only {size.users} users"):
+        load(DataConfig(name=name, devices=size.users + 1))
+
+
+def test_amazon_and_yelp_from_end_to_end(tmp_path: Path) -> None:
+    table = load(config(write_log(tmp_path / "log.csv")))
+    for name, path in (("amazon-cd", ratings(tmp_path / "ratings.csv")), ("yelp", yelp(tmp_path / "yelp.json"))):
+        seen: list[tuple[int, int]] = []
+        dataset = load(
+            config(path, name=name, data_dir=str(tmp_path)), on_progress=lambda *share, seen=seen: seen.append(share)
+        )
+        assert (dataset.name, dataset.users, dataset.items) == (name, 6, 5)
+        assert np.array_equal(dataset.slice(0, 6).items, table.slice(0, 6).items)
+        assert seen[-1] == (path.stat().st_size, path.stat().st_size)
+        with pytest.raises(DataError, match=r"nothing of the 30 interactions in .* is left after the 7-core filter"):
+            load(config(path, name=name, data_dir=str(tmp_path), core=7))
+        with pytest.raises(DataError, match=r"no such file: .*absent"):
+            load(config(tmp_path / "absent", name=name, data_dir=str(tmp_path)))
+
+
+def yelp(path: Path) -> Path:
+    rows = (
+        f'{{"user_id": "u{user}", "business_id": "b{item}", "date": "2020-01-01 00:00:0{(item * 7 + user) % 5}"}}\n'
+        for user in range(6)
+        for item in range(5)
+    )
+    path.write_text("".join(rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", ["csv", "amazon-cd", "yelp"])
+def test_a_file_of_the_user_needs_a_path(name: str) -> None:
+    with pytest.raises(ValueError, match=f"data.path is required when data.name is {name}"):
+        DataConfig(name=name)
+
+
+@pytest.mark.parametrize("name", ["amazon-cd", "yelp"])
+def test_a_big_file_is_known_by_its_size_and_samples(tmp_path: Path, name: str) -> None:
+    def identity(path: Path) -> object:
+        return DataConfig(name=name, path=str(path)).identity()
+
+    for file, content in (("a", b"x" * 2**22), ("b", b"x" * 2**22), ("c", b"x" * 2**22 + b"x"), ("d", b"")):
+        (tmp_path / file).write_bytes(content)
+    assert identity(tmp_path / "a") == identity(tmp_path / "b")
+    assert len({str(identity(tmp_path / file)) for file in "acd"}) == 3
+    for place in (0, 2**21, 2**22 - 1):
+        changed = bytearray(b"x" * 2**22)
+        changed[place] = 0
+        (tmp_path / "b").write_bytes(changed)
+        assert identity(tmp_path / "a") != identity(tmp_path / "b")
+
+
+def test_identities_say_what_matters() -> None:
+    assert DataConfig(name="cd-like", core=5, items=50).identity() == {"name": "cd-like"}
+    assert DataConfig(name="ml-1m", core=5, items=50).identity() == {"name": "ml-1m", "core": 5}
+
+
 def test_a_dataset_can_be_sent_to_another_process() -> None:
     dataset = load(DataConfig(name="synthetic", devices=100), seed=1)
     copy = pickle.loads(pickle.dumps(dataset))
@@ -100,3 +176,14 @@ def test_movielens_itself(tmp_path: Path) -> None:
     assert (counts.users, counts.items, counts.interactions) == (943, 1152, 97953)
     assert counts.density == pytest.approx(97953 / (943 * 1152))
     assert statistics(load(config)) == counts
+
+
+def test_movielens_1m_itself(tmp_path: Path) -> None:
+    config = DataConfig(name="ml-1m", data_dir=str(tmp_path))
+    try:
+        dataset = load(config)
+    except DataError as error:
+        pytest.skip(str(error))
+    counts = statistics(dataset)
+    assert (counts.users, counts.items, counts.interactions) == (6040, 3260, 998539)
+    assert statistics(load(config)) == counts  # now from the sequences kept

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chord_fl.data.interactions import Interactions, held_out
-from chord_fl.data.synthetic import LONGEST, MEDIAN, SHORTEST, STYLES, Catalogue, generate, make_catalogue
+from chord_fl.data.synthetic import (
+    CORE,
+    LONGEST,
+    MEDIAN,
+    SHORTEST,
+    STYLES,
+    Catalogue,
+    exact_lengths,
+    generate,
+    make_catalogue,
+)
 
 CATALOGUE = make_catalogue(2000, seed=0)
 
@@ -28,6 +38,29 @@ def test_users_are_the_same_in_any_range(population: Interactions, first: int, c
 def test_users_across_blocks_are_the_same() -> None:
     found = generate(CATALOGUE, 1000, 3000)
     assert np.array_equal(found.rows(2500, 100).items, generate(CATALOGUE, 3500, 100).items)
+
+
+def test_the_population_is_what_it_always_was() -> None:
+    """Checkpoints and printed figures hold for these users only."""
+    found = generate(CATALOGUE, 1000, 5000)
+    assert len(found.items) == 294049
+    assert found.lengths[:6].tolist() == [75, 92, 30, 40, 47, 60]
+    assert found.items[:12].tolist() == [1002, 747, 1297, 1918, 1439, 812, 1825, 1020, 176, 752, 437, 173]
+    assert found.items[-6:].tolist() == [1109, 1285, 1868, 1588, 1505, 472]
+
+
+@given(st.integers(1, 200), st.integers(0, 10), st.data())
+def test_exact_lengths(users: int, seed: int, data: st.DataObject) -> None:
+    total = data.draw(st.integers(CORE * users, LONGEST * users))
+    lengths = exact_lengths(seed, users, total)
+    assert (len(lengths), lengths.sum(), lengths.dtype) == (users, total, np.int64)
+    assert CORE <= lengths.min() <= lengths.max() <= LONGEST
+
+
+def test_lengths_that_cannot_be() -> None:
+    for total in (99, 2001):
+        with pytest.raises(ValueError, match=f"10 users cannot have {total} interactions of 10 to 200 each"):
+            exact_lengths(0, 10, total)
 
 
 def test_seeds_differ(population: Interactions) -> None:

@@ -37,8 +37,11 @@ def loss(history: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor
 
 def test_every_item_but_the_first_is_predicted_once() -> None:
     history = torch.tensor([[1, 2, 3, 4, 5, 6], [0, 0, 0, 0, 8, 9]])
-    windows, targets = next_item_windows(history, 3)
+    windows, targets = next_item_windows(history, 0, 3)
     assert windows.tolist() == [[0, 1, 2], [3, 4, 5], [0, 0, 0], [0, 0, 8]]
+    assert targets.tolist() == [[0, 2, 3], [4, 5, 6], [0, 0, 0], [0, 8, 9]]
+    windows, targets = next_item_windows(history, 2, 3)  # two items more before each
+    assert windows.tolist() == [[0, 0, 0, 1, 2], [1, 2, 3, 4, 5], [0, 0, 0, 0, 0], [0, 0, 0, 0, 8]]
     assert targets.tolist() == [[0, 2, 3], [4, 5, 6], [0, 0, 0], [0, 8, 9]]
 
 

@@ -20,7 +20,7 @@ def shipment() -> bytes:
 def test_a_device_derives_its_copies_and_its_order_from_the_seed() -> None:
     payload = shipment()
     model = unpack(payload, hashlib.sha256(payload).hexdigest())
-    assert model.layout == SPEC.layout and model.bits is None
+    assert model.layout == SPEC.layout and model.average_bits is None
     for copies, weight in zip(model.bank, SPEC.frozen_weights(), strict=True):
         assert torch.equal(copies, torch.stack([fake_quantise(weight, bits) for bits in (2, 5, 6, 7)]))
     assert model.demotions.levels.tolist() == [2, 5, 6, 7] and model.demotions.sizes.tolist() == [4] * 20

@@ -4,8 +4,9 @@ import math
 import pytest
 import torch
 
-from chord_fl.models.frozen import Layer, Layout, fingerprint, frozen_weights
-from chord_fl.models.sasrec import layout
+from chord_fl.models.frozen import fingerprint, frozen_weights
+from chord_fl.models.layouts import Layer, Layout
+from chord_fl.models.layouts import sasrec as layout
 
 LADDER = (2, 4, 6, 8)
 

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chord_fl.models.sasrec import SASRec, linear
+from chord_fl.models.linear import linear
+from chord_fl.models.sasrec import SASRec
 
 ITEMS, WINDOW, BLOCKS, DIM = 25, 6, 2, 8
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from chord_fl.errors import WireError
 from chord_fl.models.frozen import fingerprint
-from chord_fl.models.shipment import FULL_PRECISION_BITS, Shipped, fingerprint_of, matrix_bytes, pack, unpack
+from chord_fl.models.matrices import FULL_PRECISION_BITS, Coded, Masked, coded, matrix_bytes
+from chord_fl.models.shipment import Shipped, fingerprint_of, pack, unpack
 from chord_fl.models.spec import ModelSpec
 from chord_fl.quantization.affine import fake_quantise
 
@@ -25,8 +26,19 @@ BACKBONE, ENCODER = SPEC.build_backbone(), SPEC.build_encoder()
 TRAINED = [torch.randn_like(weight) for weight in SPEC.frozen_weights()]
 
 FROZEN = pack(SPEC, BACKBONE, ENCODER)
-FULL = pack(SPEC, BACKBONE, trained=TRAINED)
-THREE = pack(SPEC, BACKBONE, trained=TRAINED, bits=3)
+FULL = pack(SPEC, BACKBONE, matrices=TRAINED)
+
+
+def at(bits: int) -> list[Coded]:
+    return [coded([weight], bits) for weight in TRAINED]
+
+
+THREE = pack(SPEC, BACKBONE, matrices=at(3))
+BRANCHES = pack(SPEC, BACKBONE, matrices=[coded([weight, weight / 3], 2) for weight in TRAINED])
+MASKS = pack(SPEC, BACKBONE, matrices=[Masked(weight > 0) for weight in TRAINED])
+CASER = ModelSpec("caser", 12, 1, 4, 6, 5, (2, 4, 6, 8), 7, 1.5, 4)
+CONVOLUTIONS = pack(CASER, CASER.build_backbone(), CASER.build_encoder())
+ALL = [FROZEN, FULL, THREE, BRANCHES, MASKS, CONVOLUTIONS]
 
 
 def receive(shipment: bytes) -> Shipped:
@@ -51,7 +63,7 @@ def same_module(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 def test_a_frozen_model_arrives_whole_and_without_its_matrices() -> None:
     shipped = receive(FROZEN)
-    assert shipped.spec == SPEC and shipped.bits is None
+    assert shipped.spec == SPEC and shipped.average_bits is None and shipped.memory_bytes is None
     assert same_module(shipped.backbone, BACKBONE) and not shipped.backbone.training
     assert shipped.encoder is not None and same_module(shipped.encoder, ENCODER) and not shipped.encoder.training
     assert all(torch.equal(one, other) for one, other in zip(shipped.weights, SPEC.frozen_weights(), strict=True))
@@ -64,7 +76,8 @@ def test_a_frozen_model_arrives_whole_and_without_its_matrices() -> None:
 
 def test_trained_matrices_arrive_in_full_precision() -> None:
     shipped = receive(FULL)
-    assert shipped.bits == FULL_PRECISION_BITS and shipped.encoder is None
+    assert shipped.average_bits == FULL_PRECISION_BITS and shipped.encoder is None
+    assert shipped.memory_bytes == 4 * SPEC.layout.weights
     assert same_module(shipped.backbone, BACKBONE)
     assert all(torch.equal(one, other) for one, other in zip(shipped.weights, TRAINED, strict=True))
     assert shipped.fingerprint == fingerprint_of(FULL) != fingerprint_of(FROZEN)
@@ -72,29 +85,30 @@ def test_trained_matrices_arrive_in_full_precision() -> None:
 
 @pytest.mark.parametrize("bits", BITS)
 def test_trained_matrices_arrive_as_quantisation_leaves_them(bits: int) -> None:
-    shipped = receive(pack(SPEC, BACKBONE, trained=TRAINED, bits=bits))
-    assert shipped.bits == bits
+    shipped = receive(pack(SPEC, BACKBONE, matrices=at(bits)))
+    assert shipped.average_bits == bits and shipped.memory_bytes == matrix_bytes(at(bits))
     for one, other in zip(shipped.weights, TRAINED, strict=True):
         assert torch.equal(one, fake_quantise(other, bits))
 
 
 @pytest.mark.parametrize("bits", [*BITS, FULL_PRECISION_BITS])
 def test_matrix_bytes_are_what_the_tensors_hold(bits: int) -> None:
-    tensors, _ = taken_apart(pack(SPEC, BACKBONE, trained=TRAINED, bits=bits))
+    matrices = TRAINED if bits == FULL_PRECISION_BITS else at(bits)
+    tensors, _ = taken_apart(pack(SPEC, BACKBONE, matrices=matrices))
     held = [value.numel() * value.element_size() for name, value in tensors.items() if name.startswith("weights.")]
-    assert matrix_bytes(SPEC, bits) == sum(held)
+    assert matrix_bytes(matrices) == sum(held)
 
 
-def test_matrix_bytes_by_the_rule() -> None:
-    assert matrix_bytes(SPEC, FULL_PRECISION_BITS) == 4 * 5 * 16  # one block of 4x4
-    # a channel of 4 weights at 3 bits takes 12 bits, hence 2 bytes, a float32 scale and a zero point
-    assert matrix_bytes(SPEC, 3) == 20 * (2 + 5)
+def test_a_caser_arrives_whole() -> None:
+    shipped = receive(CONVOLUTIONS)
+    assert shipped.spec == CASER and shipped.weights[-1].shape == (4, 6)
+    assert shipped.backbone(torch.ones(1, 6, dtype=torch.int64), shipped.weights).shape == (1, 1, 4)
 
 
 def test_a_shipment_does_not_depend_on_gradients_or_layout_in_memory() -> None:
     strided = [weight.T.contiguous().T.requires_grad_() for weight in TRAINED]
-    assert pack(SPEC, BACKBONE, trained=strided) == FULL
-    assert pack(SPEC, BACKBONE, trained=strided, bits=3) == THREE
+    assert pack(SPEC, BACKBONE, matrices=strided) == FULL
+    assert pack(SPEC, BACKBONE, matrices=[coded([weight], 3) for weight in strided]) == THREE
 
 
 def refusal(shipment: bytes) -> str:
@@ -111,7 +125,7 @@ def test_another_hash_is_refused_before_anything_is_read() -> None:
         unpack(flipped, hashlib.sha256(FROZEN).hexdigest())
 
 
-@pytest.mark.parametrize("shipment", [FROZEN, FULL, THREE])
+@pytest.mark.parametrize("shipment", ALL)
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 200, -1])
 def test_truncated_shipments_are_refused(shipment: bytes, length: int) -> None:
     assert "unreadable" in refusal(shipment[:length])
@@ -127,7 +141,7 @@ def test_a_value_that_is_not_finite_is_refused_by_name() -> None:
             assert f"{name} holds a value that is not finite" in refusal(rebuilt(FROZEN, spoil))
 
 
-@pytest.mark.parametrize("shipment", [FROZEN, FULL, THREE])
+@pytest.mark.parametrize("shipment", ALL)
 def test_every_tensor_is_needed_and_none_besides(shipment: bytes) -> None:
     tensors, _ = taken_apart(shipment)
     for name in tensors:
@@ -173,9 +187,18 @@ def test_frozen_weights_that_come_out_differently_are_refused() -> None:
         {"frozen_scale": "1"},
         {"frozen_scale": float("nan")},
         {"backbone": "caser"},
-        {"bits": 32},
-        {"bits": 3},
-        {"bits": "3"},
+        {"backbone": "gru"},
+        {"backbone": ["sasrec"]},
+        {"blocks": 65},
+        {"history": 1001},
+        {"frozen_scale": 1e7},
+        {"activation_bits": 4},
+        {"activation_bits": 16},
+        {"activation_bits": 32.0},
+        {"matrices": 32},
+        {"matrices": []},
+        {"matrices": [{"kind": "float32"}] * 5},
+        {"matrices": [{"kind": "coded", "bits": 3, "branches": 1}] * 5},
         {"fingerprint": 7},
         {"unknown": 1},
     ],
@@ -184,12 +207,12 @@ def test_a_header_that_its_tensors_do_not_bear_out_is_refused(change: dict[str, 
     refusal(rebuilt(FROZEN, lambda tensors, header: header.update(change)))
 
 
-@pytest.mark.parametrize("bits", [None, 0, 2, 9, 32, 3.0, "3", -3, True])
-def test_other_bits_than_the_matrices_have_are_refused(bits: object) -> None:
-    refusal(rebuilt(THREE, lambda tensors, header: header.update(bits=bits)))
+@pytest.mark.parametrize("matrices", [None, [], [{"kind": "float32"}] * 5, [{"kind": "masked"}] * 5, "coded"])
+def test_other_matrices_than_the_tensors_hold_are_refused(matrices: object) -> None:
+    refusal(rebuilt(THREE, lambda tensors, header: header.update(matrices=matrices)))
 
 
-@pytest.mark.parametrize("name", ["bits", "fingerprint", "items", "levels", "frozen_seed"])
+@pytest.mark.parametrize("name", ["matrices", "fingerprint", "items", "levels", "frozen_seed"])
 def test_a_header_without_a_key_is_refused(name: str) -> None:
     assert "header unreadable" in refusal(rebuilt(FROZEN, lambda tensors, header: header.pop(name)))
 
@@ -206,7 +229,7 @@ def test_safetensors_of_somebody_else_are_refused() -> None:
 
 
 @settings(max_examples=400)
-@given(st.sampled_from([FROZEN, FULL, THREE]), st.data())
+@given(st.sampled_from(ALL), st.data())
 def test_whatever_is_damaged_nothing_but_a_wire_error_comes_out(shipment: bytes, data: st.DataObject) -> None:
     """The hash is that of the damaged bytes: a cloud that errs, not a line that does."""
     head = 8 + int.from_bytes(shipment[:8], "little")

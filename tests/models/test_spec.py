@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from chord_fl.models import sasrec
+from chord_fl.models import layouts
 from chord_fl.models.frozen import frozen_weights
 from chord_fl.models.spec import ModelSpec
 
@@ -13,7 +13,7 @@ SPEC = ModelSpec("sasrec", 30, 2, 8, 4, 9, (2, 4, 6, 8), 5, 2.0)
 
 @pytest.mark.parametrize(("blocks", "weights", "biases"), [(4, 81_920, 1_280), (6, 122_880, 1_920)])
 def test_the_layouts_are_those_of_the_papers_table_2(blocks: int, weights: int, biases: int) -> None:
-    layout = sasrec.layout(blocks, 64)
+    layout = layouts.sasrec(blocks, 64)
     assert (layout.weights, layout.channels) == (weights, biases)
     assert layout.weights + layout.channels == {4: 83_200, 6: 124_800}[blocks]
     assert len(layout.layers) == 5 * blocks and len({layer.name for layer in layout.layers}) == 5 * blocks

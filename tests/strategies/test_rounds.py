@@ -20,7 +20,7 @@ from chord_fl.device.model import DeviceModel, unpack
 from chord_fl.device.ranking import Candidates, Local, local, profiles, ranks_of_plans, ranks_of_weights
 from chord_fl.device.resources import Resources
 from chord_fl.metrics import strangers
-from chord_fl.models.frozen import Layout
+from chord_fl.models.layouts import Layout
 from chord_fl.quantization.packed import packed_bytes
 from strategies import STRATEGIES
 from strategies.chord import PlanStrategy

@@ -1,6 +1,6 @@
 import pytest
 
-from chord_fl.models import sasrec
+from chord_fl.models import layouts
 from chord_fl.wire.param import full_precision_mbit, plan_mbit, quantised_mbit
 
 # Param in Mbit of the SASRec rows of Table 2 of the CHORD paper (arXiv 2510.03038): 4 blocks for ML-100K and Yelp,
@@ -27,7 +27,7 @@ TABLE_2 = [
 
 @pytest.mark.parametrize(("method", "blocks", "mbit"), TABLE_2)
 def test_every_figure_of_table_2(method: str, blocks: int, mbit: float) -> None:
-    layout = sasrec.layout(blocks, 64)
+    layout = layouts.sasrec(blocks, 64)
     rule = {
         "base": full_precision_mbit(layout),
         "finetune": full_precision_mbit(layout),

@@ -1,0 +1,63 @@
+"""Caser (Tang and Wang, 2018): convolutions over the matrix of the last items' embeddings.
+
+Horizontal filters of heights 1 to 5 slide over the window and keep their greatest response; vertical filters weigh the
+items of the window, dimension by dimension. The module holds what the cloud trains and ships once (item embeddings,
+biases, output layer); the filters are arguments, as SASRec's matrices are. Two deviations, both because a plan is to be
+all that tells one device from another: there is no embedding per user, and candidates are scored by the item
+embeddings themselves.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from chord_fl.models import layouts
+from chord_fl.models.layouts import CASER_FILTERS, CASER_HEIGHTS, CASER_VERTICAL
+from chord_fl.models.linear import linear
+from chord_fl.quantization.activations import Activations
+
+SPAN = 10  # targets of a training sequence: as many as SASRec's default window has
+
+
+class Caser(nn.Module):
+    """The shared part of the backbone. Item 0 is padding; windows are padded on the left."""
+
+    def __init__(self, items: int, window: int, dim: int, dropout: float = 0.0, activation_bits: int = 32) -> None:
+        super().__init__()
+        self.window, self.dim = window, dim
+        self.items = nn.Embedding(items + 1, dim, padding_idx=0)
+        layers = layouts.caser(window, dim).layers
+        self.biases = nn.ParameterList(torch.zeros(layer.channels) for layer in layers)
+        self.output = nn.Linear(CASER_FILTERS * (len(layers) - 1) + CASER_VERTICAL * dim, dim)
+        self.activations = Activations(len(layers), activation_bits)
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.items.weight, std=1.0 / math.sqrt(dim))
+        with torch.no_grad():
+            self.items.weight[0].zero_()
+
+    def forward(self, windows: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor] | None = None) -> Tensor:
+        """States [N, T - w + 1, d] after each whole window of `windows` [N, T >= w] int64.
+
+        See `models.linear` for the forms of `weights`; `biases` stands in for the shared ones where every device has
+        its own (fine-tuning).
+        """
+        biases = list(self.biases) if biases is None else biases
+        embedded = self.items(windows)
+        responses = []
+        for index, height in enumerate(CASER_HEIGHTS[: self.window]):
+            stretches = embedded.unfold(1, height, 1).transpose(2, 3).flatten(2)  # [N, T - h + 1, h·d]
+            found = F.relu(linear(self.activations(index, stretches), weights[index], biases[index]))
+            responses.append(F.max_pool1d(found.transpose(1, 2), self.window - height + 1, 1).transpose(1, 2))
+        whole = embedded.unfold(1, self.window, 1)  # [N, T - w + 1, d, w]
+        vertical = linear(self.activations(len(responses), whole).flatten(1, 2), weights[-1], biases[-1])
+        responses.append(vertical.reshape(*whole.shape[:2], -1))
+        states: Tensor = self.output(self.dropout(torch.cat(responses, dim=-1)))
+        return states
+
+    def score(self, states: Tensor) -> Tensor:
+        """Logits [..., items + 1] of the whole catalogue; column 0 is padding and never an answer."""
+        logits: Tensor = states @ self.items.weight.T
+        return logits

@@ -1,0 +1,157 @@
+"""What each table and figure of the paper consists of: labelled configurations, as data.
+
+A case is a label and what it changes in the configuration that the user gave. Cases of different experiments that come
+to the same configuration are trained and simulated once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+BACKBONES = ("caser", "sasrec")  # in the paper's order
+
+Source = Literal["runs", "curves", "plans"]  # simulated runs, training curves, or the plans of trained models
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method or variant: its label, what it changes in the configuration, and the columns that tell it from others.
+
+    `strategy` is the strategy that runs it; the keys of `changes` are dotted.
+    """
+
+    label: str
+    strategy: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A table or figure: its cases, where its figures come from, and the columns that make a row of it."""
+
+    name: str
+    title: str
+    cases: tuple[Case, ...]
+    by: tuple[str, ...]
+    source: Source = "runs"
+    compares: bool = True  # whether its cases answer one question, so that pairs of them can be tested
+
+
+BETA_OF_BITS = {3.0: 0.125, 2.5: 0.0625, 2.0: 0.0}  # 2 + 8·beta bits on average (DESIGN.md, section 3)
+
+_CHORD = Case("chord", "chord")
+_QUANT = Case("quant", "quant")
+_METHODS = (
+    Case("static", "static"),  # the paper's Base
+    Case("finetune", "finetune"),
+    Case("pemn", "pemn"),
+    _QUANT,
+    Case("adabits", "adabits"),
+    Case("rfquant", "rfquant"),
+    Case("mbquant", "mbquant"),
+    _CHORD,
+)
+_LEARN_NOTHING = (Case("popular", "popular"), Case("covisitation", "covisitation"))
+
+
+def _ladder(ladder: str) -> Case:
+    return Case("chord", "chord", {"model.ladder": ladder}, {"ladder": ladder})
+
+
+def _activations(bits: int) -> Case:
+    return Case("chord", "chord", {"model.activation_bits": bits}, {"weight_bits": 3, "activation_bits": bits})
+
+
+def _deployment(deployed: float, trained: float) -> Case:
+    changes = {"model.beta": BETA_OF_BITS[trained]}
+    if deployed < trained:
+        changes["simulation.bits_limit"] = deployed
+    return Case("chord", "chord", changes, {"deployment_bits": deployed, "training_bits": trained})
+
+
+def _beta(beta: float) -> Case:
+    return Case("chord", "chord", {"model.beta": beta}, {"beta": beta})
+
+
+_TABLE2 = Experiment("table2", "Table 2: overall performance", _METHODS + _LEARN_NOTHING, ("backbone", "method"))
+_TABLE3 = Experiment(
+    "table3",
+    "Table 3: ablation",
+    (
+        _QUANT,
+        Case("+customization", "chord", {"model.importance": "filter"}),
+        Case("+weighted-channel", "chord", {"model.importance": "element"}),
+        Case("chord", "chord", {"model.importance": "layer"}),
+    ),
+    ("backbone", "method"),
+)
+_TABLE4 = Experiment(
+    "table4", "Table 4: bit-width combinations", (_ladder("2-4-6-8"), _ladder("2-5-6-7")), ("backbone", "ladder")
+)
+_TABLE5 = Experiment(
+    "table5",
+    "Table 5: weights and activations",
+    (Case("static", "static", {}, {"weight_bits": 32, "activation_bits": 32}), _activations(32), _activations(3)),
+    ("backbone", "method", "weight_bits", "activation_bits"),
+)
+_TABLE6 = Experiment(
+    "table6",
+    "Table 6: trained at one average bit-width, deployed at another",
+    tuple(_deployment(*bits) for bits in ((3.0, 3.0), (2.5, 2.5), (2.5, 3.0), (2.0, 2.0), (2.0, 3.0))),
+    ("backbone", "deployment_bits", "training_bits"),
+)
+_FIGURE3 = Experiment(
+    "figure3",
+    "Figure 3: HR@10 on validation during training",
+    tuple(case for case in _METHODS if case.label in ("quant", "adabits", "rfquant", "mbquant", "chord")),
+    ("backbone", "method"),
+    "curves",
+)
+_FIGURE4 = Experiment(
+    "figure4",
+    "Figure 4: share of channels in each upper tier",
+    tuple(_beta(beta) for beta in (0.0625, 0.125, 0.1875, 0.25)),
+    ("backbone", "beta"),
+)
+_FIGURE5 = Experiment(
+    "figure5", "Figure 5: most critical layers, and bits per channel in layer 0", (_CHORD,), ("backbone",), "plans"
+)
+
+_PEER = Experiment(
+    "peer",
+    "Full precision beside RecBole's modules (in the columns `paper`) on the same split and protocol",
+    tuple(Case("static", "static", {"simulation.seen": seen}, {"seen": seen}) for seen in ("keep", "exclude")),
+    ("backbone", "seen"),
+    compares=False,
+)
+
+EXPERIMENTS: dict[str, Experiment] = {
+    experiment.name: experiment
+    for experiment in (_TABLE2, _TABLE3, _TABLE4, _TABLE5, _TABLE6, _FIGURE3, _FIGURE4, _FIGURE5, _PEER)
+}
+NAMES = ("table1", *EXPERIMENTS, "param", "all")  # what `chord-fl reproduce` takes
+
+# what the paper uses on a data set, unless the user says otherwise
+OF_DATASET: dict[str, dict[str, dict[str, Any]]] = {
+    name: {"sasrec": {"model.blocks": 6}, "caser": {}} for name in ("amazon-cd", "cd-like")
+}
+
+STATISTICS = ("ml-100k", "ml-1m", "cd-like", "yelp-like")  # data sets of Table 1 that need no path
+
+
+def named(what: str) -> tuple[str, ...]:
+    """The experiments that a name of `NAMES` stands for: itself, or all of them."""
+    return tuple(name for name in NAMES if name != "all") if what == "all" else (what,)
+
+
+def changes(case: Case, dataset: str, backbone: str, seed: int, asked: Sequence[str] = ()) -> dict[str, Any]:
+    """Dotted keys of the configuration of `case`; keys in `asked`, which the user set, get no default of the paper."""
+    usual = OF_DATASET.get(dataset, {}).get(backbone, {})
+    return {
+        **{key: value for key, value in usual.items() if key not in asked},
+        **case.changes,
+        "strategy": case.strategy,
+        "model.backbone": backbone,
+        "seed": seed,
+    }

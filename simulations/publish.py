@@ -1,0 +1,262 @@
+"""From what the user asked for to the files of tables and figures: CSV, Markdown, PNG and SVG, with notes on how."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+
+from chord_fl.config import Config
+from chord_fl.data import dataset as data_sets
+from chord_fl.errors import ChordError
+from chord_fl.report import figures, paper
+from chord_fl.report.paired import control_tests, paired_tests, user_intervals
+from chord_fl.report.param import param_table
+from chord_fl.report.tables import beside_paper, summarise, write_table
+from simulations import prepare, reproduce
+from simulations.experiments import EXPERIMENTS, STATISTICS, Experiment, named
+from simulations.pool import duration
+from simulations.reproduce import Make, Run, carry_out, describe, runs_of, todo
+
+_HOME = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line asks for."""
+
+    what: str
+    backbones: tuple[str, ...]
+    seeds: int
+    out: Path
+    jobs: int
+    make: Make
+    asked: tuple[str, ...]  # keys that the user set with --set
+    dataset: str | None  # the one that the user named
+    command: str
+    started: float  # time.time()
+
+    @property
+    def folder(self) -> Path:
+        """Where the results of its data set go."""
+        return self.out / self.make({}).data.name
+
+    @property
+    def runs(self) -> Path:
+        """Where the simulations of its data set are."""
+        return self.folder / "runs"
+
+    def experiments(self) -> dict[str, tuple[Experiment, list[Run]]]:
+        """The experiments asked for that train or simulate, with their runs."""
+        chosen = [EXPERIMENTS[name] for name in named(self.what) if name in EXPERIMENTS]
+        seeds = range(self.seeds)
+        return {one.name: (one, runs_of(one, self.backbones, seeds, self.make, self.asked)) for one in chosen}
+
+
+def preview(request: Request) -> list[str]:
+    """What `publish` would do, a line each."""
+    experiments = request.experiments()
+    return describe(todo(experiments, request.runs)) if experiments else ["Nothing to train or to simulate."]
+
+
+def publish(request: Request, out: Console, err: Console, verbose: bool = False) -> bool:
+    """Train, simulate, and write every table and figure asked for; False if something is missing from them.
+
+    Raises ChordError, before any work, for what cannot work at all.
+    """
+    names, experiments = named(request.what), request.experiments()
+    written: list[Path] = []
+    missing: list[str] = []
+    failures: dict[str, str] = {}
+    every = [run for _, mine in experiments.values() for run in mine]
+    if every:
+        prepare.check(every[0].config)
+    prepare.make_folder(request.out)
+    if "param" in names:
+        notes = ["From arithmetic alone: no run, no training.", *_provenance(request)]
+        written += write_table(param_table(), request.out, "param", "Param, Mbit", notes)
+    if "table1" in names:
+        written += _table1(request)
+    if experiments:
+        request.runs.mkdir(parents=True, exist_ok=True)
+        plan = todo(experiments, request.runs)
+        to_train = sum(not reproduce.is_finished(training) for training in plan.trainings)
+        err.print(f"{to_train} models to train, {len(plan.missing)} of {len(plan.simulations)} simulations to run")
+        failures = carry_out(plan, request.runs, request.jobs, err, verbose)
+        for experiment, mine in experiments.values():
+            there = [run for run in mine if _has_figures(experiment, run, request.runs)]
+            lacking = [f"{run.backbone} {_label(run)} seed {run.config.seed}" for run in mine if run not in there]
+            missing += [f"{experiment.name}: {what}" for what in lacking]
+            if there:
+                notes = _notes(request, mine, lacking)
+                written += _write(request, experiment, there, notes)
+    for path in written:
+        if path.suffix == ".md" and path.stem in names:  # the tests over users are for reading on their own
+            out.print(path.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
+    out.print("Written: " + ", ".join(str(path) for path in written), markup=False, soft_wrap=True)
+    for name, reason in failures.items():
+        err.print(f"failed: {name}: {reason}", style="red", markup=False, soft_wrap=True)
+    for what in missing:
+        err.print(f"missing from {what}", style="red", markup=False, soft_wrap=True)
+    return not missing
+
+
+def _has_figures(experiment: Experiment, run: Run, runs: Path) -> bool:
+    return reproduce.is_done(run, runs) if experiment.source == "runs" else reproduce.is_trained(run)
+
+
+def _write(request: Request, experiment: Experiment, there: list[Run], notes: list[str]) -> list[Path]:
+    """The files of one experiment."""
+    note = f"seeds 0 to {request.seeds - 1}, seen items {_seen(there[0].config)}"
+    if experiment.source == "curves":
+        return _figure3(request.folder, experiment, there, notes, note)
+    if experiment.source == "plans":
+        return _figure5(request.folder, experiment, there, notes, note)
+    return _table(request.folder, experiment, reproduce.collect(there, request.runs), notes, note)
+
+
+def _table(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: list[str], note: str) -> list[Path]:
+    name, by = experiment.name, ["dataset", *experiment.by]
+    summary = summarise(frame, by)
+    if name in paper.TABLES:
+        summary = beside_paper(summary, paper.table(name), by)
+    written = write_table(summary, folder, name, experiment.title, notes)
+    variants = [key for key in experiment.by if key != "backbone"]
+    frame = frame.assign(variant=[_variant(row, variants) for row in frame[variants].to_dict("records")])
+    tests = paired_tests(frame, between="variant") if experiment.compares else frame[:0]
+    if len(tests):
+        title = f"{experiment.title}: pairs, NDCG@10 paired over users"
+        written += write_table(tests, folder, f"{name}_paired", title, notes)
+    controls = control_tests(frame, between="variant")
+    if len(controls):
+        title = f"{experiment.title}: own plan against a stranger's, NDCG@10"
+        written += write_table(controls, folder, f"{name}_control", title, notes)
+    if name == "figure4":
+        written += figures.figure4(frame, folder, note)
+    if name == "table2":
+        keys = ["dataset", "backbone", "method"]
+        shown = [*keys, "ndcg@10_paper", "ndcg@10_stranger", "adaptation_bytes_per_device"]
+        points = user_intervals(frame, keys).merge(summary[shown], on=keys)
+        written += figures.overview(points, folder, note) + figures.bytes_and_accuracy(points, folder, note)
+    return written
+
+
+def _figure3(folder: Path, experiment: Experiment, there: list[Run], notes: list[str], note: str) -> list[Path]:
+    curves = reproduce.curves(there)
+    best = curves.loc[curves.groupby(["dataset", "backbone", "method", "seed"], sort=False)["ndcg@10"].idxmax()]
+    shown = best[["dataset", "backbone", "method", "seed", "epoch", "ndcg@10", "hr@10"]]
+    epochs = curves.groupby(["dataset", "backbone", "method", "seed"], sort=False)["epoch"].max()
+    shown = shown.assign(epochs=epochs.to_numpy())
+    notes = ["The best epoch of each training, on validation; the CSV has all epochs.", *notes]
+    written = write_table(shown, folder, "figure3", experiment.title, notes)
+    curves.to_csv(folder / "figure3.csv", index=False)
+    return written + figures.figure3(curves, folder, note)
+
+
+def _figure5(folder: Path, experiment: Experiment, there: list[Run], notes: list[str], note: str) -> list[Path]:
+    parts = [reproduce.plans(run) for run in there]
+    layers, channels = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
+    keys = ["dataset", "backbone", "seed"]
+    layers, channels = layers[[*keys, "layer", "share"]], channels[[*keys, "channel", "mean_bits", "sd_bits"]]
+    written = write_table(layers, folder, "figure5_layers", f"{experiment.title}: share of users by layer", notes)
+    written += write_table(channels, folder, "figure5_bits", f"{experiment.title}: bits in layer 0", notes)
+    return written + figures.figure5(layers, channels, folder, note)
+
+
+def _table1(request: Request) -> list[Path]:
+    """Statistics of the data set that the user named, or of those at hand."""
+    rows, notes = [], []
+    for name in [request.dataset] if request.dataset else STATISTICS:
+        try:
+            data = request.make({"data.name": name}).data
+            found = data_sets.statistics(data_sets.load(data))
+        except ChordError as error:
+            if request.dataset:
+                raise
+            notes.append(f"Not at hand: {name} ({error}).")
+            continue
+        counts = {"users": found.users, "items": found.items, "interactions": found.interactions}
+        rows.append({"dataset": name, **counts, "density_percent": 100 * found.density})
+    if not rows:
+        return []
+    table = pd.DataFrame(rows)
+    # a synthetic population with the paper's numbers stands beside the data set that it imitates
+    table = table.assign(_twin=table["dataset"].replace({"cd-like": "amazon-cd", "yelp-like": "yelp"}))
+    theirs = paper.table("table1").rename(columns={"dataset": "_twin"})
+    table = table.merge(theirs, how="left", on="_twin", suffixes=("", "_paper")).drop(columns="_twin")
+    notes += ["cd-like and yelp-like are synthetic populations.", *_provenance(request)]
+    folder = request.folder if request.dataset else request.out
+    return write_table(table, folder, "table1", "Table 1: data sets", notes)
+
+
+def _notes(request: Request, mine: Sequence[Run], lacking: Sequence[str]) -> list[str]:
+    """How a table came about: what stands beneath it."""
+    config = mine[0].config
+    windows = dict.fromkeys(f"{run.config.model.window} ({run.backbone})" for run in mine)
+    ranked = f"{config.simulation.candidates} candidates" if config.simulation.candidates else "the full catalogue"
+    protocol = (
+        f"Protocol: last item of each user held out, ranked in {ranked}, seen items {_seen(config)}; "
+        f"window {', '.join(windows)}; at most {config.train.epochs} epochs, the best on validation; "
+        f"seeds 0 to {request.seeds - 1}."
+    )
+    spread = "± is the standard deviation over seeds." if request.seeds > 1 else "One seed: its spread is unknown."
+    gaps = [f"Missing, because it failed: {', '.join(lacking)}."] if lacking else []
+    return [*gaps, protocol, spread, *_provenance(request), *_effort(mine, request.runs)]
+
+
+def _provenance(request: Request) -> list[str]:
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(request.started))
+    return [
+        f"Command: `{request.command}`",
+        f"Commit {commit() or 'unknown'}, {when}; {os.cpu_count()} cores, {platform.machine()}.",
+        f"This call took {duration(time.time() - request.started)}, what it reused not counted.",
+    ]
+
+
+def _effort(mine: Sequence[Run], runs: Path) -> list[str]:
+    """What the figures cost, whenever that was: training of one thread each, and simulation."""
+    trained = {run.checkpoint for run in mine if run.learns and reproduce.is_trained(run)}
+    training = sum(reproduce.training_seconds(folder) for folder in trained)
+    simulated = {run.name: run for run in mine if reproduce.is_done(run, runs)}
+    simulating = sum(float(reproduce.summary_of(run, runs)["wall_seconds"]) for run in simulated.values())
+    return [
+        f"All in all: {len(trained)} trainings, {duration(training)} of one thread; "
+        f"{len(simulated)} simulations, {duration(simulating)}."
+    ]
+
+
+def commit() -> str:
+    """The checked-out commit of this code, marked if files differ from it; empty outside a checkout."""
+    if not (_HOME / ".git").exists():
+        return ""
+    git = ["git", "--no-optional-locks", "-C", str(_HOME)]
+    try:
+        head = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, timeout=30)
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return head.stdout.strip() + (" (dirty)" if status.stdout.strip() else "")
+
+
+def _seen(config: Config) -> str:
+    return "kept" if config.simulation.seen == "keep" else "excluded"
+
+
+def _label(run: Run) -> str:
+    return _variant({"method": run.case.label, **run.case.columns}, ["method", *run.case.columns])
+
+
+def _variant(row: dict[Any, Any], keys: Sequence[str]) -> str:
+    """What tells a row from the others of its table, in words."""
+    if len(keys) == 1:
+        return str(row[keys[0]])
+    words = {key: f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in keys}
+    return ", ".join(word if key == "method" else f"{key.replace('_', ' ')} {word}" for key, word in words.items())

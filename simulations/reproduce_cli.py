@@ -1,0 +1,153 @@
+"""`chord-fl reproduce`: the paper's tables and figures, one command each."""
+
+import os
+import shlex
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chord_fl.config import Config
+from chord_fl.errors import ConfigError
+from simulations import experiments
+from simulations import options as o
+
+_WHAT = "table1 to table6, figure3 to figure5, param, peer (RecBole's modules), or all."
+_RUN = "What to run"
+
+
+def reproduce(
+    what: Annotated[str, typer.Argument(metavar="WHAT", help=_WHAT, show_default=False)],
+    backbone: Annotated[
+        str | None, typer.Option(help="sasrec or caser. Default: both.", rich_help_panel=_RUN, show_default=False)
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0 to N - 1.", rich_help_panel=_RUN)] = 3,
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and runs.", rich_help_panel=_RUN)] = Path(
+        "results"
+    ),
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            help="Trainings at once, of one thread each. Default: one per processor core.",
+            rich_help_panel=_RUN,
+            show_default=False,
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what there is and what would be done.", rich_help_panel=_RUN)
+    ] = False,
+    settings: o.Set = None,
+    verbose: o.Verbose = False,
+    dataset: o.Dataset = None,
+    path: o.Path_ = None,
+    data_dir: o.DataDir = None,
+    devices: o.Devices = None,
+    user_column: o.UserColumn = None,
+    item_column: o.ItemColumn = None,
+    time_column: o.TimeColumn = None,
+    core: o.Core = None,
+    items: o.Items = None,
+    epochs: o.Epochs = None,
+    train_users: o.TrainUsers = None,
+    device: o.Device = None,
+    workers: o.Workers = None,
+    seen: o.Seen = None,
+) -> None:
+    """Make a table or a figure of the paper anew: train and simulate what is missing, reuse what is done.
+
+    Interrupt it at any time; the same command goes on from there. Results are CSV and Markdown, figures also PNG and
+    SVG, in OUT/DATASET; the runs they come from are in OUT/DATASET/runs.
+
+    Exit codes: 0 done, 1 something failed (what there is has been written, and what is missing is noted), 2 wrong
+    usage, 130 interrupted.
+
+    Examples:
+
+    `chord-fl reproduce table2 --dry-run` lists what Table 2 on MovieLens-100K takes.
+
+    `chord-fl reproduce table2 --seeds 1 --backbone sasrec` is the quickest way to it.
+
+    `chord-fl reproduce all --seen exclude --out results-excluded`
+
+    `chord-fl reproduce table2 --dataset ml-1m --seeds 1`
+
+    `chord-fl reproduce param` prints the column Param beside the paper's; nothing is trained.
+    """
+    started = time.time()
+    if what not in experiments.NAMES:
+        raise ConfigError(f"reproduce {what}: unknown; allowed: {', '.join(experiments.NAMES)}")
+    if backbone not in (None, *experiments.BACKBONES):
+        raise ConfigError(f"--backbone {backbone}: unknown; allowed: {', '.join(experiments.BACKBONES)}")
+    if what == "param":
+        print(_param(), end="")
+        return
+    asked = [text.partition("=")[0].strip() for text in settings or []]
+    for key in asked:
+        if key in _DECIDED:
+            raise ConfigError(f"--set {key}: decided by reproduce itself{_DECIDED[key]}")
+    flags: dict[str, Any] = {
+        **{"dataset": dataset, "path": path, "data_dir": data_dir, "devices": devices, "items": items, "core": core},
+        **{"user_column": user_column, "item_column": item_column, "time_column": time_column},
+        **{"epochs": epochs, "train_users": train_users, "device": device, "workers": workers, "seen": seen},
+    }
+
+    def make(changes: Mapping[str, Any]) -> Config:
+        return o.resolve(settings=[*(settings or []), *(f"{key}={value}" for key, value in changes.items())], **flags)
+
+    from simulations import console, publish
+
+    request = publish.Request(
+        what=what,
+        backbones=(backbone,) if backbone else experiments.BACKBONES,
+        seeds=seeds,
+        out=out,
+        jobs=jobs or _cores(),
+        make=make,
+        asked=tuple(asked),
+        dataset=dataset,
+        command=_command(),
+        started=started,
+    )
+    if dry_run:
+        for line in publish.preview(request):
+            console.out.print(line, markup=False, soft_wrap=True)
+        return
+    try:
+        complete = publish.publish(request, console.out, console.err, verbose)
+    except KeyboardInterrupt:
+        console.err.print("Interrupted. The same command goes on from here.")
+        raise
+    if not complete:
+        raise typer.Exit(1)
+
+
+# keys that differ from run to run within a table, and what to use instead
+_DECIDED = {
+    "seed": "; use --seeds",
+    "strategy": "",
+    "model.backbone": "; use --backbone",
+    "train.checkpoint": ": it needs many of them",
+    "data.name": "; use --dataset",
+}
+
+
+def _param() -> str:
+    """Param of every method, backbone and data set beside the paper's, as CSV."""
+    from chord_fl.report.param import param_table
+
+    return param_table().to_csv(index=False)
+
+
+def _cores() -> int:
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return mine or 1
+
+
+def _command() -> str:
+    """The command as it was typed."""
+    return shlex.join(["chord-fl", *sys.argv[1:]])

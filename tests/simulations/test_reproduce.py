@@ -1,0 +1,411 @@
+"""`chord-fl reproduce`: trains and simulates what is missing, reuses what is done, survives what fails."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+import pytest
+from rich.console import Console
+
+from chord_fl.config import Config
+from chord_fl.errors import ChordError
+from simulations import engine, experiments, pool, prepare, publish, reproduce
+from simulations.cli import main
+from simulations.options import resolve
+from simulations.pool import Training, by_length, epochs_done, is_locked, lock, train_all
+from simulations.server_app import run_rounds
+from strategies.base import DeviceStrategy
+from tests.inprocess import InProcessGrid, exported, flower_task
+
+TINY = [
+    *("data.name=synthetic", "data.devices=60", "data.items=100", "train.train_users=40", "train.epochs=1"),
+    *("model.dim=16", "model.blocks=1"),
+]
+FLAGS = [
+    *("--dataset", "synthetic", "--devices", "60", "--items", "100", "--train-users", "40"),
+    *("--set", "model.dim=16", "--set", "model.blocks=1", "--seeds", "1", "--backbone", "sasrec"),
+]
+ROOT = Path(__file__).parents[2]
+
+
+def make(changes: Mapping[str, Any], *settings: str) -> Config:
+    return resolve(settings=[*TINY, *settings, *(f"{key}={value}" for key, value in changes.items())])
+
+
+def request(what: str, out: Path, *settings: str, seeds: int = 1) -> publish.Request:
+    return publish.Request(
+        what=what,
+        backbones=("sasrec",),
+        seeds=seeds,
+        out=out,
+        jobs=2,
+        make=partial(_make, settings),
+        asked=(),
+        dataset="synthetic",
+        command="chord-fl reproduce",
+        started=time.time(),
+    )
+
+
+def _make(settings: tuple[str, ...], changes: Mapping[str, Any]) -> Config:
+    return make(changes, *settings)
+
+
+class Workshop:
+    """Trains and simulates in this process, and notes what."""
+
+    def __init__(self) -> None:
+        self.trained: list[str] = []
+        self.simulated: list[str] = []
+        self.broken: set[str] = set()  # labels of trainings and strategies that fail
+
+    def train_all(self, trainings: Any, jobs: int, console: Console) -> dict[Path, str]:
+        failures = {}
+        for training in trainings:
+            if training.label in self.broken:
+                failures[training.folder] = "out of luck"
+            elif not reproduce.is_finished(training):
+                self.trained.append(training.label)
+                prepare.trained(training.config, training.method)
+        return failures
+
+    def run(self, strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False) -> None:
+        self.simulated.append(config.strategy)
+        if config.strategy in self.broken:
+            raise ChordError("no engine")
+        with exported(config), flower_task():
+            run_rounds(InProcessGrid(engine.nodes(config, devices)), strategy, config)
+
+    def forget(self) -> None:
+        self.trained, self.simulated = [], []
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(prepare.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def workshop(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
+    workshop = Workshop()
+    monkeypatch.setattr(reproduce, "train_all", workshop.train_all)
+    monkeypatch.setattr(engine, "run", workshop.run)
+    monkeypatch.setattr(publish, "commit", lambda: "abc1234")
+    return workshop
+
+
+def carried_out(asked: publish.Request) -> tuple[bool, str]:
+    """Whether everything is there, and what was printed."""
+    text = io.StringIO()
+    console = Console(file=text, width=200)
+    return publish.publish(asked, console, console), text.getvalue()
+
+
+def test_a_table_has_figures_notes_and_tests_and_a_second_call_does_nothing(workshop: Workshop, tmp_path: Path) -> None:
+    complete, printed = carried_out(request("table3", tmp_path, seeds=2))
+    assert complete and "+customization" in printed
+    assert len(workshop.trained) == len(set(workshop.trained)) == len(workshop.simulated) == 8
+    folder = tmp_path / "synthetic"
+    table = pd.read_csv(folder / "table3.csv")
+    assert table["method"].tolist() == ["quant", "+customization", "+weighted-channel", "chord"]
+    assert (table["seeds"] == 2).all() and {"ndcg@10", "ndcg@10_sd", "ndcg@10_paper"} <= set(table)
+    assert len(pd.read_csv(folder / "table3_paired.csv")) == 6
+    assert set(pd.read_csv(folder / "table3_control.csv")["variant"]) == set(table["method"]) - {"quant"}
+    page = (folder / "table3.md").read_text()
+    for text in (
+        "chord-fl reproduce",
+        "abc1234",
+        "full catalogue, seen items kept",
+        "window 10",
+        "seeds 0 to 1",
+        "cores",
+    ):
+        assert text in page
+    workshop.forget()
+    assert carried_out(request("table3", tmp_path, seeds=2))[0]
+    assert not workshop.trained and not workshop.simulated
+    pd.testing.assert_frame_equal(pd.read_csv(folder / "table3.csv"), table)
+
+
+def test_experiments_share_what_they_have_in_common(workshop: Workshop, tmp_path: Path) -> None:
+    assert carried_out(request("table6", tmp_path))[0]
+    # three checkpoints for five lines: what is deployed lower was trained at 3 bits
+    assert len(workshop.trained) == 3 and len(workshop.simulated) == 5
+    lines = pd.read_csv(tmp_path / "synthetic" / "table6.csv").set_index(["deployment_bits", "training_bits"])
+    assert lines.loc[(2.0, 3.0), "average_bits"] == 2.0 < lines.loc[(2.5, 3.0), "average_bits"] <= 2.5
+    workshop.forget()
+    assert carried_out(request("table4", tmp_path))[0]
+    assert workshop.trained == ["sasrec-chord-2-5-6-7-seed0"] and len(workshop.simulated) == 1
+    workshop.forget()
+    assert carried_out(request("figure5", tmp_path))[0]
+    assert not workshop.trained and not workshop.simulated
+
+
+def test_figures_come_with_their_figures(workshop: Workshop, tmp_path: Path) -> None:
+    for name in ("figure3", "figure4", "figure5"):
+        assert carried_out(request(name, tmp_path))[0]
+    folder = tmp_path / "synthetic"
+    for name in ("figure3", "figure4", "figure5"):
+        assert (folder / f"{name}.png").stat().st_size > 1000 and (folder / f"{name}.svg").stat().st_size > 1000
+    assert len(workshop.simulated) == 4  # figure 4 alone needs devices
+    assert set(pd.read_csv(folder / "figure3.csv")["method"]) == {"quant", "adabits", "rfquant", "mbquant", "chord"}
+    assert pd.read_csv(folder / "figure4.csv")["average_bits"].is_monotonic_increasing
+    layers = pd.read_csv(folder / "figure5_layers.csv")
+    assert len(layers) == 5 and layers["share"].sum() == pytest.approx(1)
+    bits = pd.read_csv(folder / "figure5_bits.csv")
+    assert len(bits) == 16 and bits["mean_bits"].between(2, 8).all()
+
+
+def test_figure5_shows_the_plans_that_devices_get(workshop: Workshop, tmp_path: Path) -> None:
+    [run] = reproduce.runs_of(experiments.EXPERIMENTS["figure5"], ["sasrec"], [0], make)
+    layers, channels = reproduce.plans(run)
+    # every user has one most critical layer, so the shares are 60ths; Γ alone would give the same mean to all users
+    assert np.allclose(layers["share"] * 60, (layers["share"] * 60).round())
+    assert channels["channel"].tolist() == list(range(16)) and (channels["sd_bits"] >= 0).all()
+    assert layers["layer"].is_unique and len(layers) == 5
+
+
+def test_table2_has_overviews(workshop: Workshop, tmp_path: Path) -> None:
+    complete, _ = carried_out(request("table2", tmp_path))
+    assert complete
+    table = pd.read_csv(tmp_path / "synthetic" / "table2.csv")
+    assert len(table) == 10 and table["ndcg@10"].notna().all()
+    assert len(workshop.trained) == 7  # static and finetune share one; two learn nothing
+    for name in ("overview.png", "bytes_and_accuracy.svg"):
+        assert (tmp_path / "synthetic" / name).exists()
+
+
+def test_a_half_finished_folder_is_removed_and_its_run_done_again(workshop: Workshop, tmp_path: Path) -> None:
+    asked = request("table4", tmp_path)
+    carried_out(asked)
+    folders = sorted(path for path in asked.runs.iterdir() if path.is_dir())
+    (folders[0] / "summary.json").unlink()
+    (folders[0] / "leftover").touch()
+    workshop.forget()
+    assert carried_out(asked)[0]
+    assert len(workshop.simulated) == 1 and not workshop.trained
+    assert not (folders[0] / "leftover").exists() and (folders[0] / "summary.json").exists()
+
+
+@pytest.mark.parametrize("damage", ["rounds", "config", "checkpoint", "json"])
+def test_a_run_that_is_not_the_one_asked_for_is_not_done(workshop: Workshop, tmp_path: Path, damage: str) -> None:
+    [run] = reproduce.runs_of(experiments.EXPERIMENTS["figure5"], ["sasrec"], [0], make)
+    reproduce.simulate(run, tmp_path)
+    assert reproduce.is_done(run, tmp_path)
+    path = run.folder(tmp_path) / ("config.toml" if damage == "config" else "summary.json")
+    text = path.read_text()
+    if damage == "config":
+        text = text.replace("devices = 60", "devices = 50")
+    elif damage == "json":
+        text = text[:-20]
+    else:
+        text = json.dumps(json.loads(text) | {damage: 7 if damage == "rounds" else "/old/version"})
+    path.write_text(text)
+    assert not reproduce.is_done(run, tmp_path)
+
+
+def test_a_failed_training_is_noted_and_the_table_has_the_rest(workshop: Workshop, tmp_path: Path) -> None:
+    workshop.broken = {"sasrec-chord-filter-seed0"}
+    complete, printed = carried_out(request("table3", tmp_path))
+    assert not complete
+    assert "out of luck" in printed and "missing from table3: sasrec +customization seed 0" in printed
+    assert (
+        "Missing, because it failed: sasrec +customization seed 0."
+        in (tmp_path / "synthetic" / "table3.md").read_text()
+    )
+    assert len(pd.read_csv(tmp_path / "synthetic" / "table3.csv")) == 3 == len(workshop.simulated)
+    workshop.broken = set()
+    assert carried_out(request("table3", tmp_path))[0]  # the next call makes up for it
+    assert len(pd.read_csv(tmp_path / "synthetic" / "table3.csv")) == 4 == len(workshop.simulated)
+
+
+def test_a_failed_simulation_is_no_result_and_stops_no_other(workshop: Workshop, tmp_path: Path) -> None:
+    workshop.broken = {"quant"}
+    complete, printed = carried_out(request("table3", tmp_path))
+    assert not complete and "no engine" in printed
+    assert "quant" not in pd.read_csv(tmp_path / "synthetic" / "table3.csv")["method"].tolist()
+
+
+def test_dry_run_says_what_there_is_and_does_nothing(workshop: Workshop, tmp_path: Path) -> None:
+    asked = request("table4", tmp_path)
+    before = publish.preview(asked)
+    assert not workshop.trained and not asked.runs.exists()
+    assert sum("to do" in line for line in before) == 4
+    carried_out(asked)
+    after = publish.preview(asked)
+    assert sum("to do" in line for line in after) == 0 and "2 simulations, 2 of them done:" in after
+
+
+def test_names_of_runs_can_be_read_and_tell_configurations_apart(cache: Path) -> None:
+    every = [
+        run
+        for experiment in experiments.EXPERIMENTS.values()
+        for run in reproduce.runs_of(experiment, ["sasrec", "caser"], [0, 1], make)
+    ]
+    names = {run.name: run.config for run in every}
+    assert len(names) == len(set(names.values()))
+    assert any(name.startswith("sasrec-chord-limit2.5-seed1-") for name in names)
+    assert any(name.startswith("caser-chord-beta0.25-seed0-") for name in names)
+
+
+def test_table1_stands_beside_the_paper(workshop: Workshop, tmp_path: Path) -> None:
+    assert carried_out(request("table1", tmp_path))[0]
+    table = pd.read_csv(tmp_path / "synthetic" / "table1.csv")
+    assert table.loc[0, ["users", "items"]].tolist() == [60, 100] and "users_paper" in table
+
+
+# --- trainings in processes of their own -----------------------------------------------------------------------------
+
+
+def training(*settings: str) -> Training:
+    config = make({"strategy": "static"}, *settings)
+    return Training(f"seed {config.seed}", config, "full", prepare.checkpoint_folder(config, "full"))
+
+
+def test_a_failing_training_takes_no_other_down(cache: Path) -> None:
+    good, bad = training("seed=1"), training("seed=2")
+    bad.folder.mkdir(parents=True)
+    (bad.folder / "config.toml").write_text('method = "other"\n')
+    text = io.StringIO()
+    reasons = train_all([bad, good], 1, Console(file=text, width=200))
+    assert list(reasons) == [bad.folder] and "another configuration" in reasons[bad.folder]
+    assert reproduce.is_finished(good) and epochs_done(good.folder) == 1
+    assert "seed 1: 1 epochs" in text.getvalue() and "seed 2: failed" in text.getvalue()
+    assert not is_locked(good.folder)
+    assert train_all([good], 1, Console(file=text)) == {}
+
+
+def test_one_thread_or_another_process_makes_no_difference(cache: Path, tmp_path: Path) -> None:
+    there = training()
+    assert not train_all([there], 2, Console(file=io.StringIO()))
+    here = training(f"train.checkpoint={tmp_path / 'here'}")
+    prepare.trained(here.config, "full")
+    model = "model.safetensors"
+    assert (there.folder / model).read_bytes() == (here.folder / model).read_bytes()
+
+
+def test_what_another_process_trains_is_waited_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = training("seed=1"), training("seed=2")
+    waiting = [first, second]
+    with lock(first.folder):
+        assert is_locked(first.folder) and not is_locked(second.folder)
+        assert pool._next(waiting) is second and pool._next(waiting) is None
+    assert pool._next(waiting) is first
+
+
+def test_long_trainings_come_first(cache: Path) -> None:
+    some = [Training(name, Config(), name, Path(name)) for name in ("full", "quant", "chord", "pemn", "adabits")]
+    assert [one.method for one in by_length(some)] == ["adabits", "chord", "full", "quant", "pemn"]
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (200, "3 min"), (9000, "2.5 h")])
+def test_duration(seconds: float, text: str) -> None:
+    assert pool.duration(seconds) == text
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def called(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(sys, "argv", ["chord-fl", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return int(str(exit_.value.code))
+
+
+def test_param_is_the_papers_to_four_decimals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert called(["reproduce", "param"], monkeypatch) == 0
+    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    assert list(table) == ["backbone", "method", "dataset", "param_mbit", "paper"] and len(table) == 48
+    assert (table["param_mbit"].round(4) == table["paper"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["table9"], ["table9", "table1", "figure5", "param"]),
+        (["table2", "--backbone", "gru"], ["--backbone gru", "caser, sasrec"]),
+        (["table2", "--set", "seed=3"], ["seed", "--seeds"]),
+        (["table2", "--set", "train.checkpoint=x"], ["train.checkpoint"]),
+        (["table2", "--set", "model.windw=3"], ["model.windw", "unknown key"]),
+        (["table2", "--dataset", "netflix"], ["data.name", "netflix"]),
+    ],
+)
+def test_bad_input_is_one_line(
+    arguments: list[str],
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert called(["reproduce", *arguments], monkeypatch) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
+    assert line.startswith("error: ") and all(part in line for part in parts)
+    assert not list(tmp_path.iterdir())
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "simulations.cli", "reproduce", *arguments]
+
+
+def environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "XDG_CACHE_HOME": str(cache)}
+
+
+@pytest.mark.slow
+def test_table3_through_ray(tmp_path: Path) -> None:
+    arguments = command("table3", *FLAGS, "--epochs", "1", "--out", str(tmp_path / "out"))
+    run: Callable[[], Any] = partial(
+        *(subprocess.run, arguments), env=environment(tmp_path / "cache"), capture_output=True, text=True, timeout=500
+    )
+    first = run()
+    assert first.returncode == 0, first.stderr
+    assert "4 models to train, 4 of 4 simulations to run" in first.stderr
+    table = pd.read_csv(tmp_path / "out" / "synthetic" / "table3.csv")
+    assert len(table) == 4 and table["ndcg@10"].notna().all()
+    second = run()
+    assert second.returncode == 0 and "0 models to train, 0 of 4 simulations to run" in second.stderr
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "synthetic" / "table3.csv"), table)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_every_process_and_leaves_what_can_be_resumed(tmp_path: Path) -> None:
+    arguments = command("table3", *FLAGS, "--epochs", "9999", "--set", "train.patience=9999", "--out", str(tmp_path))
+    process = subprocess.Popen(
+        arguments, env=environment(tmp_path / "cache"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    children: list[psutil.Process] = []
+    try:
+        for _ in range(1200):
+            begun = list(tmp_path.glob("cache/chord-fl/checkpoints/*/resume.safetensors"))
+            if len(begun) >= 2 or process.poll() is not None:
+                break
+            time.sleep(0.1)
+        assert process.poll() is None, process.communicate()
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130 and "goes on from here" in errors and "Traceback" not in errors
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    dry = subprocess.run([*arguments, "--dry-run"], env=environment(tmp_path / "cache"), capture_output=True, text=True)
+    assert dry.stdout.count("begun (") == 2
