@@ -11,7 +11,6 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from chord_fl.baselines import BASELINES
 from chord_fl.cloud.checkpoint import CURVE_FILE
@@ -25,7 +24,6 @@ METHODS = ("full", "chord", *BASELINES)
 
 def trial(job: tuple[str, str, float, float]) -> dict[str, object]:
     """Train one setting, and what it reached."""
-    torch.set_num_threads(1)
     backbone, method, rate, dropout = job
     train = {"learning_rate": rate, "dropout": dropout}
     config = make_config({"model": {"backbone": backbone}, "train": train})

@@ -7,7 +7,23 @@ are in results/tuning.csv; `python benchmarks/tune.py` repeats them. No test ite
 GRID = ((1e-3, 0.1), (3e-3, 0.1))  # (learning rate, dropout)
 
 UNTUNED = (3e-3, 0.1)
-TUNED: dict[tuple[str, str], tuple[float, float]] = {}  # (backbone, method) -> (learning rate, dropout)
+# (backbone, method) -> (learning rate, dropout)
+TUNED: dict[tuple[str, str], tuple[float, float]] = {
+    ("sasrec", "chord"): (0.003, 0.1),
+    ("sasrec", "full"): (0.003, 0.1),
+    ("sasrec", "pemn"): (0.001, 0.1),
+    ("sasrec", "quant"): (0.003, 0.1),
+    ("sasrec", "adabits"): (0.003, 0.1),
+    ("sasrec", "rfquant"): (0.001, 0.1),
+    ("sasrec", "mbquant"): (0.001, 0.1),
+    ("caser", "chord"): (0.003, 0.1),
+    ("caser", "full"): (0.001, 0.1),
+    ("caser", "pemn"): (0.003, 0.1),
+    ("caser", "quant"): (0.001, 0.1),
+    ("caser", "adabits"): (0.001, 0.1),
+    ("caser", "rfquant"): (0.001, 0.1),
+    ("caser", "mbquant"): (0.001, 0.1),
+}
 
 
 def tuned(backbone: str, method: str) -> tuple[float, float]:

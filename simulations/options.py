@@ -10,6 +10,7 @@ from chord_fl.errors import ConfigError
 from simulations.settings import merged, read_file
 from simulations.settings import preset as preset_tree
 
+STRATEGY_NAMES = "chord, static, finetune, pemn, quant, adabits, rfquant, mbquant, popular or covisitation"
 DATASETS = "ml-100k, ml-1m, amazon-cd, yelp, csv, synthetic, cd-like or yelp-like"
 _RUN, _DATA, _MODEL, _TRAIN, _ENGINE = "What to run", "Data", "Model", "Training", "Simulation"
 
@@ -28,7 +29,7 @@ Set = Annotated[
 ]
 Out = Annotated[Path | None, _flag(_RUN, "Folder for the results. Default: runs/TIME-STRATEGY.")]
 Verbose = Annotated[bool, _flag(_RUN, "Show the log of the engine.", "--verbose", "-v")]
-Strategy = Annotated[str | None, _flag(_RUN, "chord (default), static or finetune.")]
+Strategy = Annotated[str | None, _flag(_RUN, f"{STRATEGY_NAMES}. Default: chord.")]
 Seed = Annotated[int | None, _flag(_RUN, "Seed of everything random. Default: 0.")]
 Dataset = Annotated[str | None, _flag(_DATA, f"{DATASETS}. Default: ml-100k.", "--dataset")]
 Path_ = Annotated[str | None, _flag(_DATA, "Your own file, or the publisher's; for amazon-cd, yelp, csv.", "--path")]
@@ -39,12 +40,13 @@ ItemColumn = Annotated[str | None, _flag(_DATA, "Column of the items in a csv. D
 TimeColumn = Annotated[str | None, _flag(_DATA, "Column of the times in a csv. Default: timestamp.")]
 Core = Annotated[int | None, _flag(_DATA, "Least interactions per user and item. Default: 10.")]
 Items = Annotated[int | None, _flag(_DATA, "Catalogue of the synthetic population. Default: 2,000.")]
-Window = Annotated[int | None, _flag(_MODEL, "Recent items that the backbone sees. Default: 10.")]
+Backbone = Annotated[str | None, _flag(_MODEL, "sasrec (default) or caser.")]
+Window = Annotated[int | None, _flag(_MODEL, "Recent items that the backbone sees. Default: 10; Caser 20.")]
 History = Annotated[int | None, _flag(_MODEL, "Recent items that the profile sees. Default: 50.")]
 Blocks = Annotated[int | None, _flag(_MODEL, "Transformer blocks. Default: 4.")]
 Ladder = Annotated[str | None, _flag(_MODEL, "Bit-widths of the plan's four codes: 2-4-6-8 (default) or 2-5-6-7.")]
 Beta = Annotated[float | None, _flag(_MODEL, "Share of channels in each upper tier, 0 to below 0.5. Default: 0.125.")]
-Epochs = Annotated[int | None, _flag(_TRAIN, "Most epochs of training. Default: 30.")]
+Epochs = Annotated[int | None, _flag(_TRAIN, "Most epochs of training. Default: 20.")]
 TrainUsers = Annotated[int | None, _flag(_TRAIN, "Users that the cloud trains on. Default: 5,000.")]
 Device = Annotated[str | None, _flag(_TRAIN, "Where training runs: cpu (default) or cuda.")]
 Checkpoint = Annotated[str | None, _flag(_TRAIN, "Folder of the checkpoint. Default: in the user's cache.")]
@@ -70,6 +72,7 @@ KEYS = {
     "time_column": "data.time_column",
     "core": "data.core",
     "items": "data.items",
+    "backbone": "model.backbone",
     "window": "model.window",
     "history": "model.history",
     "blocks": "model.blocks",

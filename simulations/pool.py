@@ -1,6 +1,6 @@
-"""Trainings side by side: a process of one torch thread each, whose checkpoints the others find when they are done.
+"""Trainings side by side: a process each, whose checkpoints the others find when they are done.
 
-One thread each is faster than one training on all cores, and makes the result independent of how many run at once.
+A training computes on one thread (chord_fl.cloud.training), so that a core each is all they need.
 """
 
 import fcntl
@@ -158,9 +158,6 @@ def _end(job: _Running) -> str:
 def _work(training: Training, reason: Connection, parent: int) -> None:
     """What the process does: train, and say why it failed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one in order
-    import torch
-
-    torch.set_num_threads(1)
 
     def stay_with_parent(done: int, total: int) -> None:
         if os.getppid() != parent:
