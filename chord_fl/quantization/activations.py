@@ -30,7 +30,8 @@ class Activations(nn.Module):
             return inputs
         if self.training:
             self._observe(layer, inputs.detach())
-        low, high = self.low[layer], self.high[layer]
+        # copies: autograd keeps them, and the next layer's observation changes the buffers
+        low, high = self.low[layer].clone(), self.high[layer].clone()
         top = 2.0**self.bits - 1
         scale = ((high - low) / top).clamp(min=1e-12)
         zero_point = (-low / scale).round()
