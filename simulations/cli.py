@@ -231,7 +231,8 @@ def compare(
         summaries.append({"label": label, **_simulate(run, folder / label, verbose).summary})
         pd.DataFrame([console.per_device(summary) for summary in summaries]).to_csv(folder / "compare.csv", index=False)
     console.out.print(console.protocol(summaries[0]), soft_wrap=True)
-    console.out.print(console.results_table(summaries))
+    for table in console.results_tables(summaries, console.out.width):
+        console.out.print(table)
     console.out.print(f"Results: {folder}/compare.csv, and a folder per strategy beside it.")
 
 

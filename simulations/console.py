@@ -61,6 +61,22 @@ def _epoch_line(epoch: Epoch) -> str:
     return line + f"  HR@10 {v['hr@10']:.4f}  {epoch.seconds:.1f} s" + ("  [green]best[/]" if epoch.best else "")
 
 
+def results_tables(summaries: Sequence[dict[str, Any]], width: int) -> Iterator[Table]:
+    """All runs, in as many tables as a terminal of `width` characters needs."""
+    rest = list(summaries)
+    while rest:
+        count, used = 0, _FIRST_COLUMN
+        while count < len(rest) and (not count or used + _column(rest[count]) <= width):
+            used += _column(rest[count])
+            count += 1
+        yield results_table(rest[:count])
+        rest = rest[count:]
+
+
+def _column(summary: dict[str, Any]) -> int:
+    return max(len(summary.get("label", summary["strategy"])), _WIDEST_CELL) + 3  # and its frame
+
+
 def results_table(summaries: Sequence[dict[str, Any]]) -> Table:
     """A column per run, a row per figure: it fits a terminal of 80 characters."""
     table = Table()
@@ -93,6 +109,7 @@ _FIGURES = (
     ("over memory budget", "over_memory_budget", "{:,d}"),
     ("failures", "failures", "{:,d}"),
 )
+_FIRST_COLUMN, _WIDEST_CELL = 29, 7  # characters
 _SECTION_ENDS = ("hr@10", "plan_difference", "param_mbit", "adaptation_ms")
 
 
@@ -103,6 +120,7 @@ def per_device(summary: dict[str, Any]) -> dict[str, Any]:
     return {
         **summary,
         **{f"{name}_per_device": summary[name] / devices for name in totals},
+        "average_bits": summary["average_bits"] or float("nan"),  # counts have none
         "adaptation_ms": 1000 * summary["adaptation_seconds"],
     }
 

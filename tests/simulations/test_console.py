@@ -1,0 +1,32 @@
+import io
+
+from rich.console import Console
+
+from simulations.console import results_tables
+
+SUMMARY = {
+    "strategy": "static",
+    **{name: 0.0512 for name in ("ndcg@5", "hr@5", "ndcg@10", "hr@10", "ndcg@10_stranger", "hr@10_stranger")},
+    **{"ndcg@10_gain": None, "ndcg@10_gain_se": None, "plan_difference": None, "param_mbit": 2.6624},
+    **{"average_bits": 0.0, "uplink_bytes": 0, "downlink_bytes": 4_116_080, "adaptation_bytes": 0, "devices": 10},
+    **{"adaptation_seconds": 0.001, "over_memory_budget": 0, "failures": 0},
+}
+LABELS = ["chord", "static", "static-3-bits", "finetune", "pemn", "quant", "adabits", "rfquant", "covisitation"]
+
+
+def test_many_runs_take_as_many_tables_as_the_terminal_needs() -> None:
+    for width in (20, 80, 120, 200):
+        console = Console(width=width, file=io.StringIO())
+        tables = list(results_tables([{"label": label, **SUMMARY} for label in LABELS], width))
+        shown = [str(column.header) for table in tables for column in table.columns[1:]]
+        assert shown == LABELS
+        for table in tables:
+            if len(table.columns) > 2:
+                assert console.measure(table).minimum <= width
+        assert (len(tables) == 1) == (width == 200)
+
+
+def test_counts_have_no_average_bits() -> None:
+    (table,) = results_tables([{"label": "popular", **SUMMARY}], 80)
+    cells = dict(zip(table.columns[0].cells, table.columns[1].cells, strict=True))
+    assert cells["average bits"] == "-" and cells["NDCG@10"] == "0.0512"
