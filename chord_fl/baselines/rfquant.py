@@ -4,7 +4,8 @@ Taken: every layer's bit-width is drawn anew in each step, so that one set of we
 scheduler progressively freezes the most turbulent bit-widths of layers, which are then no longer drawn; after training,
 a greedy search without any gradient step gives each layer its bit-width.
 Deviates: turbulence is how much the quantised weights moved over an epoch relative to the weights themselves, frozen
-bit-widths stay frozen and every layer keeps two; there is no mitigation of information distortion; activations have no
+bit-widths stay frozen, every layer keeps two; scales are min-max per step instead of
+learned, and candidates end at 4 bits; there is no mitigation of information distortion; activations have no
 bit-widths of their own. The search minimises the error of quantisation weighted by the layer's squared gradients on
 training batches (an estimate of the loss, diagonal Fisher) under a budget of bits per weight, where the original
 evaluates configurations under one of operations.
@@ -21,32 +22,34 @@ from chord_fl.models.spec import ModelSpec
 
 WIDTHS = (2, 3, 4)  # candidates of every layer
 BITS = 3  # at most, on average over the weights: Avg Bits of the paper's Table 2
-KEEP = 2  # bit-widths of a layer that are never frozen
+KEEP = 2  # bit-widths of a layer that are never frozen: one of them is within the budget
 FREEZING = 0.5  # share of the epochs over which freezing goes on; the rest trains what is left
 MEMORY = 0.99  # of the running mean of squared gradients, per step
 
 
-def allocate(errors: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[int]:
+def allocate(errors: Sequence[Sequence[float]], sizes: Sequence[int], allowed: Sequence[Sequence[int]]) -> list[int]:
     """Index into `WIDTHS` for each layer of `sizes` weights: at most `BITS` bits per weight, little error.
 
-    `errors` [layers, widths] is what each choice costs. Greedy: from the narrowest, widen the layer that gains most per
-    bit, as long as the budget allows.
+    `errors` [layers, widths] is what each choice costs, `allowed` the indices that each layer may take, rising; the
+    first of each must fit. Greedy: from the narrowest, widen the layer that gains most per bit, as long as the budget
+    allows.
     """
-    chosen = [0] * len(sizes)
-    budget = (BITS - WIDTHS[0]) * sum(sizes)
+    steps = [0] * len(sizes)  # places in `allowed`
+    budget = BITS * sum(sizes) - sum(WIDTHS[own[0]] * size for own, size in zip(allowed, sizes, strict=True))
     while True:
-        best: tuple[float, int] | None = None
-        for layer, (error, size) in enumerate(zip(errors, sizes, strict=True)):
-            now = chosen[layer]
-            if now + 1 < len(WIDTHS) and (cost := (WIDTHS[now + 1] - WIDTHS[now]) * size) <= budget:
-                gain = (error[now] - error[now + 1]) / cost
-                if best is None or gain > best[0]:
-                    best = gain, layer
+        best: tuple[float, int, int] | None = None
+        for layer, (error, size, own) in enumerate(zip(errors, sizes, allowed, strict=True)):
+            if steps[layer] + 1 == len(own):
+                continue
+            now, wider = own[steps[layer]], own[steps[layer] + 1]
+            cost = (WIDTHS[wider] - WIDTHS[now]) * size
+            gain = (error[now] - error[wider]) / cost
+            if cost <= budget and (best is None or gain > best[0]):
+                best = gain, layer, cost
         if best is None:
-            return chosen
-        now = chosen[best[1]]
-        budget -= (WIDTHS[now + 1] - WIDTHS[now]) * sizes[best[1]]
-        chosen[best[1]] += 1
+            return [own[step] for own, step in zip(allowed, steps, strict=True)]
+        budget -= best[2]
+        steps[best[1]] += 1
 
 
 class RFQuant(Baseline):
@@ -92,12 +95,13 @@ class RFQuant(Baseline):
 
     @torch.no_grad()
     def widths(self) -> list[int]:
-        """The bit-width of each layer as deployed. Frozen ones may be chosen too: they share the trained weights."""
+        """The bit-width of each layer as deployed, one of those that are still trained."""
         errors = [
             [float(share * (quantised(weight, bits) - weight).square().sum()) for bits in WIDTHS]
             for weight, share in zip(self.weights, self.sensitivity, strict=True)
         ]
-        chosen = allocate(errors, [weight.numel() for weight in self.weights])
+        allowed = [torch.nonzero(~row)[:, 0].tolist() for row in self.frozen.cpu()]
+        chosen = allocate(errors, [weight.numel() for weight in self.weights], allowed)
         return [WIDTHS[place] for place in chosen]
 
     def deployed(self) -> list[Tensor]:

@@ -126,6 +126,15 @@ def test_sensitive_layers_get_the_bits() -> None:
     assert model.widths() == [2] * 5 + [4] * 5
 
 
+def test_no_layer_is_deployed_at_a_bit_width_that_training_left() -> None:
+    model, _ = fresh()
+    model.sensitivity.copy_(torch.tensor([1.0] * 5 + [100.0] * 5))
+    model.frozen[:5, 0] = True  # not at 2 bits
+    model.frozen[5:, 1] = True  # not at 3
+    assert sum(model.widths()) <= BITS * 10 and sorted(set(model.widths())) == [2, 3, 4]
+    assert all(not model.frozen[layer, WIDTHS.index(bits)] for layer, bits in enumerate(model.widths()))
+
+
 layers = st.lists(
     st.tuples(st.integers(1, 500), st.lists(st.floats(0, 1), min_size=len(WIDTHS), max_size=len(WIDTHS))), min_size=1
 )
@@ -134,7 +143,8 @@ layers = st.lists(
 @given(layers)
 def test_the_budget_is_kept_and_spent(drawn: list[tuple[int, list[float]]]) -> None:
     sizes = [size for size, _ in drawn]
-    chosen = allocate([sorted(errors, reverse=True) for _, errors in drawn], sizes)
+    every = [range(len(WIDTHS))] * len(sizes)
+    chosen = allocate([sorted(errors, reverse=True) for _, errors in drawn], sizes, every)
     used = sum(WIDTHS[place] * size for place, size in zip(chosen, sizes, strict=True))
     assert used <= BITS * sum(sizes)
     # nothing that could be widened within the budget was left
