@@ -1,8 +1,8 @@
 """Learning rate and dropout of every method, chosen on validation with one search budget for all.
 
 The budget: the grid GRID on ML-100K, seed 0, everything else as by default, NDCG@10 of the second last item. All trials
-are in results/tuning.csv; `python benchmarks/tune.py` repeats them. No test item took part. The full-precision model has
-one trial more, at dropout 0.3, from before the grid was cut to what time allowed; it was the best and is kept, since a
+are in results/tuning.csv; `python benchmarks/tune.py` repeats them. No test item took part. The full-precision model
+has one trial more, at dropout 0.3, from before the grid was cut to what time allowed. It was the best and is kept: a
 stronger base is the safer comparison.
 """
 

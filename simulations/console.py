@@ -104,7 +104,7 @@ _FIGURES = (
     ("Param as in paper, Mbit", "param_mbit", "{:.4f}"),
     ("bytes up per device", "uplink_bytes_per_device", "{:,.0f}"),
     ("bytes down per device", "downlink_bytes_per_device", "{:,.0f}"),
-    ("  plan or weights", "adaptation_bytes_per_device", "{:,.0f}"),
+    ("profile, plan, weights", "adaptation_bytes_per_device", "{:,.0f}"),
     ("adaptation, ms", "adaptation_ms", "{:.2f}"),
     ("over memory budget", "over_memory_budget", "{:,d}"),
     ("failures", "failures", "{:,d}"),

@@ -6,6 +6,7 @@ to the same configuration are trained and simulated once.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any, Literal
 
 BACKBONES = ("caser", "sasrec")  # in the paper's order
@@ -38,7 +39,7 @@ class Experiment:
     compares: bool = True  # whether its cases answer one question, so that pairs of them can be tested
 
 
-BETA_OF_BITS = {3.0: 0.125, 2.5: 0.0625, 2.0: 0.0}  # 2 + 8·beta bits on average (DESIGN.md, section 3)
+BETA_OF_BITS = {3.0: 0.125, 2.5: 0.0625, 2.0: 0.0}  # 2 + 8·beta bits on average, before Λ
 
 _CHORD = Case("chord", "chord")
 _QUANT = Case("quant", "quant")
@@ -64,9 +65,8 @@ def _activations(bits: int) -> Case:
 
 
 def _deployment(deployed: float, trained: float) -> Case:
-    changes = {"model.beta": BETA_OF_BITS[trained]}
-    if deployed < trained:
-        changes["simulation.bits_limit"] = deployed
+    # with a limit even where training was at these bits: Λ moves a plan's average by up to half a bit from 2 + 8·beta
+    changes = {"model.beta": BETA_OF_BITS[trained], "simulation.bits_limit": deployed}
     return Case("chord", "chord", changes, {"deployment_bits": deployed, "training_bits": trained})
 
 
@@ -92,7 +92,11 @@ _TABLE4 = Experiment(
 _TABLE5 = Experiment(
     "table5",
     "Table 5: weights and activations",
-    (Case("static", "static", {}, {"weight_bits": 32, "activation_bits": 32}), _activations(32), _activations(3)),
+    (
+        Case("static", "static", {"model.activation_bits": 32}, {"weight_bits": 32, "activation_bits": 32}),
+        _activations(32),
+        _activations(3),
+    ),
     ("backbone", "method", "weight_bits", "activation_bits"),
 )
 _TABLE6 = Experiment(
@@ -111,8 +115,8 @@ _FIGURE3 = Experiment(
 _FIGURE4 = Experiment(
     "figure4",
     "Figure 4: share of channels in each upper tier",
-    tuple(_beta(beta) for beta in (0.0625, 0.125, 0.1875, 0.25)),
-    ("backbone", "beta"),
+    (Case("static", "static", {}, {"beta": nan}), *(_beta(beta) for beta in (0.0625, 0.125, 0.1875, 0.25))),
+    ("backbone", "method", "beta"),
 )
 _FIGURE5 = Experiment(
     "figure5", "Figure 5: most critical layers, and bits per channel in layer 0", (_CHORD,), ("backbone",), "plans"
@@ -132,9 +136,11 @@ EXPERIMENTS: dict[str, Experiment] = {
 }
 NAMES = ("table1", *EXPERIMENTS, "param", "all")  # what `chord-fl reproduce` takes
 
-# what the paper uses on a data set, unless the user says otherwise
-OF_DATASET: dict[str, dict[str, dict[str, Any]]] = {
-    name: {"sasrec": {"model.blocks": 6}, "caser": {}} for name in ("amazon-cd", "cd-like")
+# the paper's six blocks on Amazon-CD, and all users to train on, as many as Table 1 has; unless the user says otherwise
+_OF_DATASET: dict[str, dict[str, Any]] = {
+    "ml-1m": {"train.train_users": 6_040},
+    **{name: {"model.blocks": 6, "train.train_users": 31_482} for name in ("amazon-cd", "cd-like")},
+    **{name: {"train.train_users": 97_052} for name in ("yelp", "yelp-like")},
 }
 
 STATISTICS = ("ml-100k", "ml-1m", "cd-like", "yelp-like")  # data sets of Table 1 that need no path
@@ -147,7 +153,7 @@ def named(what: str) -> tuple[str, ...]:
 
 def changes(case: Case, dataset: str, backbone: str, seed: int, asked: Sequence[str] = ()) -> dict[str, Any]:
     """Dotted keys of the configuration of `case`; keys in `asked`, which the user set, get no default of the paper."""
-    usual = OF_DATASET.get(dataset, {}).get(backbone, {})
+    usual = _OF_DATASET.get(dataset, {})
     return {
         **{key: value for key, value in usual.items() if key not in asked},
         **case.changes,

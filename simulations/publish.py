@@ -41,6 +41,7 @@ class Request:
     dataset: str | None  # the one that the user named
     command: str
     started: float  # time.time()
+    commit: str  # of the code, when it started
 
     @property
     def folder(self) -> Path:
@@ -126,6 +127,13 @@ def _table(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: lis
     summary = summarise(frame, by)
     if name in paper.TABLES:
         summary = beside_paper(summary, paper.table(name), by)
+    if name == "peer":
+        notes = [*_verdicts(summary), *notes]
+    if "covisitation" in set(frame["method"]):
+        notes = [
+            *notes,
+            "Popular and co-visitation learn nothing from a seed: it varies the phones alone.",
+        ]
     written = write_table(summary, folder, name, experiment.title, notes)
     variants = [key for key in experiment.by if key != "backbone"]
     frame = frame.assign(variant=[_variant(row, variants) for row in frame[variants].to_dict("records")])
@@ -138,13 +146,28 @@ def _table(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: lis
         title = f"{experiment.title}: own plan against a stranger's, NDCG@10"
         written += write_table(controls, folder, f"{name}_control", title, notes)
     if name == "figure4":
-        written += figures.figure4(frame, folder, note)
+        base = frame["method"] == "static"
+        written += figures.figure4(frame[~base], folder, note, frame[base])
     if name == "table2":
         keys = ["dataset", "backbone", "method"]
         shown = [*keys, "ndcg@10_paper", "ndcg@10_stranger", "adaptation_bytes_per_device"]
         points = user_intervals(frame, keys).merge(summary[shown], on=keys)
         written += figures.overview(points, folder, note) + figures.bytes_and_accuracy(points, folder, note)
     return written
+
+
+def _verdicts(summary: pd.DataFrame) -> list[str]:
+    """Whether full precision is at least as good as its peer, within two standard errors over seeds."""
+    lines = []
+    for row in summary.to_dict("records"):
+        error = row["ndcg@10_sd"] / row["seeds"] ** 0.5
+        where = f"{row['backbone']}, seen items {'kept' if row['seen'] == 'keep' else 'excluded'}"
+        gap = row["ndcg@10"] - row["ndcg@10_paper"]
+        verdict = "cannot be told from one seed"
+        if error == error:
+            verdict = "at least as good within two standard errors" if gap >= -2 * error else "worse"
+        lines.append(f"{where}: {gap:+.4f} ± {error:.4f} (standard error over seeds) in NDCG@10: {verdict}.")
+    return lines
 
 
 def _figure3(folder: Path, experiment: Experiment, there: list[Run], notes: list[str], note: str) -> list[Path]:
@@ -202,7 +225,8 @@ def _notes(request: Request, mine: Sequence[Run], lacking: Sequence[str]) -> lis
     ranked = f"{config.simulation.candidates} candidates" if config.simulation.candidates else "the full catalogue"
     protocol = (
         f"Protocol: last item of each user held out, ranked in {ranked}, seen items {_seen(config)}; "
-        f"window {', '.join(windows)}; at most {config.train.epochs} epochs, the best on validation; "
+        f"window {', '.join(windows)}; trained on at most {config.train.train_users:,} users for at most "
+        f"{config.train.epochs} epochs, the best on validation; "
         f"seeds 0 to {request.seeds - 1}."
     )
     spread = "± is the standard deviation over seeds." if request.seeds > 1 else "One seed: its spread is unknown."
@@ -214,7 +238,7 @@ def _provenance(request: Request) -> list[str]:
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(request.started))
     return [
         f"Command: `{request.command}`",
-        f"Commit {commit() or 'unknown'}, {when}; {os.cpu_count()} cores, {platform.machine()}.",
+        f"Commit {request.commit or 'unknown'}, {when}; {os.cpu_count()} cores, {platform.machine()}.",
         f"This call took {duration(time.time() - request.started)}, what it reused not counted.",
     ]
 
@@ -258,5 +282,6 @@ def _variant(row: dict[Any, Any], keys: Sequence[str]) -> str:
     """What tells a row from the others of its table, in words."""
     if len(keys) == 1:
         return str(row[keys[0]])
-    words = {key: f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in keys}
+    given = [key for key in keys if row[key] == row[key]]  # a method without the variant's key has NaN there
+    words = {key: f"{row[key]:g}" if isinstance(row[key], float) else str(row[key]) for key in given}
     return ", ".join(word if key == "method" else f"{key.replace('_', ' ')} {word}" for key, word in words.items())

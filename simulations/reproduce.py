@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from chord_fl.cloud import checkpoint
 from chord_fl.cloud.validation import split
-from chord_fl.config import Config, make_config, read_toml
+from chord_fl.config import Config, Tree, make_config, read_toml
 from chord_fl.data import dataset
 from chord_fl.errors import ChordError
 from simulations import engine, prepare
@@ -44,6 +44,13 @@ _SHOWN = {
     "simulation.seen": "seen-",
 }
 _CHUNK = 1000  # users whose plans are made at once
+SIMULATION_VERSION = 1  # raised whenever the same configuration and checkpoint would give other figures
+# keys that change how fast or from where, and no figure; of the data `identity` tells the content
+_NO_MATTER = {
+    "data": {"path", "data_dir"},
+    "train": {"device", "checkpoint"},
+    "simulation": {"workers", "devices_per_node", "timeout"},
+}
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class Run:
     @cached_property
     def name(self) -> str:
         """Of the folder: what can be read, and a short hash of the configuration and its data."""
-        tree = {"config": self.config.model_dump(), "data": self.config.data.identity()}
+        tree = {"config": _essence(self.config), "data": self.config.data.identity(), "version": SIMULATION_VERSION}
         digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:8]
         return f"{_readable(self.config, self.config.strategy, tuple(_SHOWN))}-{digest}"
 
@@ -111,7 +118,7 @@ def is_done(run: Run, runs: Path) -> bool:
     folder = run.folder(runs)
     try:
         summary = summary_of(run, runs)
-        same = make_config(read_toml(folder / "config.toml")) == run.config
+        same = _essence(make_config(read_toml(folder / "config.toml"))) == _essence(run.config)
     except (OSError, ValueError, ChordError):
         return False
     finished = summary["rounds"] == run.config.simulation.rounds
@@ -224,7 +231,10 @@ def collect(mine: Sequence[Run], runs: Path) -> pd.DataFrame:
     for run in mine:
         if is_done(run, runs):
             rows.append(_columns(run) | summary_of(run, runs) | _identity(run) | {"folder": run.folder(runs)})
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    if "average_bits" in frame:  # counts have none
+        frame["average_bits"] = frame["average_bits"].replace(0.0, np.nan)
+    return frame
 
 
 def curves(mine: Sequence[Run]) -> pd.DataFrame:
@@ -291,6 +301,11 @@ def _identity(run: Run) -> dict[str, Any]:
     config = run.config
     first = {"dataset": config.data.name, "backbone": run.backbone, "method": run.case.label, "seed": config.seed}
     return {**first, **run.case.columns}
+
+
+def _essence(config: Config) -> Tree:
+    """What the figures of a run depend on."""
+    return config.model_dump(exclude=_NO_MATTER)
 
 
 def _columns(run: Run) -> dict[str, Any]:

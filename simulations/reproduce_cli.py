@@ -87,6 +87,7 @@ def reproduce(
         print(_param(), end="")
         return
     asked = [text.partition("=")[0].strip() for text in settings or []]
+    asked += ["train.train_users"] if train_users is not None else []
     for key in asked:
         if key in _DECIDED:
             raise ConfigError(f"--set {key}: decided by reproduce itself{_DECIDED[key]}")
@@ -97,7 +98,9 @@ def reproduce(
     }
 
     def make(changes: Mapping[str, Any]) -> Config:
-        return o.resolve(settings=[*(settings or []), *(f"{key}={value}" for key, value in changes.items())], **flags)
+        # what makes a case stands above what the user set for all of them
+        free = {name: value for name, value in flags.items() if o.KEYS[name] not in changes}
+        return o.resolve(settings=[*(settings or []), *(f"{key}={value}" for key, value in changes.items())], **free)
 
     from simulations import console, publish
 
@@ -112,6 +115,7 @@ def reproduce(
         dataset=dataset,
         command=_command(),
         started=started,
+        commit=publish.commit(),
     )
     if dry_run:
         for line in publish.preview(request):
@@ -149,5 +153,6 @@ def _cores() -> int:
 
 
 def _command() -> str:
-    """The command as it was typed."""
-    return shlex.join(["chord-fl", *sys.argv[1:]])
+    """The command as it was typed, without the folders of this machine: it stands under tables that are passed on."""
+    shown = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
+    return shlex.join(["chord-fl", *shown])

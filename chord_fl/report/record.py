@@ -37,8 +37,8 @@ COLUMNS = {
 }
 
 
-# what a device downloads to become its user's own: a plan, or the matrices that are trained for everybody
-ADAPTATION = ("plan", "weights")
+# what travels, either way, to make a model its user's own: a profile and a plan, or matrices trained for everybody
+ADAPTATION = ("profile", "plan", "weights")
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Record:
         rounds = pd.DataFrame(self._rounds)
         figures = self._figures(self._devices, None)
         sent = self.ledger.by_purpose()
-        adapting = sent["purpose"].isin(ADAPTATION) & (sent["direction"] == "down")
+        adapting = sent["purpose"].isin(ADAPTATION)
         if self._rounds:
             figures["plan_difference"] = float(rounds["plan_difference"].mean())
         busy = float(rounds["wall_seconds"].sum()) if self._rounds else 0.0

@@ -22,8 +22,11 @@ from chord_fl.config import Config
 from chord_fl.errors import ChordError
 from simulations import engine, experiments, pool, prepare, publish, reproduce
 from simulations.cli import main
+from simulations.experiments import EXPERIMENTS, changes
 from simulations.options import resolve
 from simulations.pool import Training, by_length, epochs_done, is_locked, lock, train_all
+from simulations.reproduce import Run
+from simulations.reproduce_cli import _command
 from simulations.server_app import run_rounds
 from strategies.base import DeviceStrategy
 from tests.inprocess import InProcessGrid, exported, flower_task
@@ -55,6 +58,7 @@ def request(what: str, out: Path, *settings: str, seeds: int = 1) -> publish.Req
         dataset="synthetic",
         command="chord-fl reproduce",
         started=time.time(),
+        commit="abc1234",
     )
 
 
@@ -103,7 +107,6 @@ def workshop(cache: Path, monkeypatch: pytest.MonkeyPatch) -> Workshop:
     workshop = Workshop()
     monkeypatch.setattr(reproduce, "train_all", workshop.train_all)
     monkeypatch.setattr(engine, "run", workshop.run)
-    monkeypatch.setattr(publish, "commit", lambda: "abc1234")
     return workshop
 
 
@@ -148,7 +151,10 @@ def test_experiments_share_what_they_have_in_common(workshop: Workshop, tmp_path
     assert lines.loc[(2.0, 3.0), "average_bits"] == 2.0 < lines.loc[(2.5, 3.0), "average_bits"] <= 2.5
     workshop.forget()
     assert carried_out(request("table4", tmp_path))[0]
-    assert workshop.trained == ["sasrec-chord-2-5-6-7-seed0"] and len(workshop.simulated) == 1
+    assert workshop.trained == ["sasrec-chord-2-5-6-7-seed0"]
+    workshop.forget()
+    assert carried_out(request("table3", tmp_path))[0]
+    assert len(workshop.trained) == 3 and len(workshop.simulated) == 3  # the full method is there, from Table 4
     workshop.forget()
     assert carried_out(request("figure5", tmp_path))[0]
     assert not workshop.trained and not workshop.simulated
@@ -160,9 +166,10 @@ def test_figures_come_with_their_figures(workshop: Workshop, tmp_path: Path) -> 
     folder = tmp_path / "synthetic"
     for name in ("figure3", "figure4", "figure5"):
         assert (folder / f"{name}.png").stat().st_size > 1000 and (folder / f"{name}.svg").stat().st_size > 1000
-    assert len(workshop.simulated) == 4  # figure 4 alone needs devices
+    assert len(workshop.simulated) == 5  # figure 4 alone needs devices, for the base as well
     assert set(pd.read_csv(folder / "figure3.csv")["method"]) == {"quant", "adabits", "rfquant", "mbquant", "chord"}
-    assert pd.read_csv(folder / "figure4.csv")["average_bits"].is_monotonic_increasing
+    chord = pd.read_csv(folder / "figure4.csv").query("method == 'chord'")
+    assert len(chord) == 4 and chord["average_bits"].is_monotonic_increasing
     layers = pd.read_csv(folder / "figure5_layers.csv")
     assert len(layers) == 5 and layers["share"].sum() == pytest.approx(1)
     bits = pd.read_csv(folder / "figure5_bits.csv")
@@ -409,3 +416,37 @@ def test_ctrl_c_stops_every_process_and_leaves_what_can_be_resumed(tmp_path: Pat
     assert not alive
     dry = subprocess.run([*arguments, "--dry-run"], env=environment(tmp_path / "cache"), capture_output=True, text=True)
     assert dry.stdout.count("begun (") == 2
+
+
+def test_peers_differ_in_what_they_rank_whatever_the_flag_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: dict[str, set[str]] = {}
+
+    def preview(request: Any) -> list[str]:
+        _, mine = request.experiments()["peer"]
+        seen["seen"] = {run.config.simulation.seen for run in mine}
+        return []
+
+    monkeypatch.setattr("simulations.publish.preview", preview)
+    monkeypatch.setattr(sys, "argv", ["chord-fl", "reproduce", "peer", "--seen", "exclude", "--dry-run"])
+    with pytest.raises(SystemExit):
+        main()
+    assert seen["seen"] == {"keep", "exclude"}
+
+
+def test_notes_name_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["/usr/bin/chord-fl", "reproduce", "table1", "--path", "/home/somebody/cds.csv", "--out", "results"]
+    monkeypatch.setattr(sys, "argv", words)
+    assert _command() == "chord-fl reproduce table1 --path cds.csv --out results"
+
+
+def test_a_run_is_known_by_what_its_figures_depend_on() -> None:
+    (case,) = [case for case in EXPERIMENTS["table2"].cases if case.label == "chord"]
+    changed = changes(case, "synthetic", "sasrec", 0)
+    names = {
+        Run(case, make({**changed, **more})).name
+        for more in ({}, {"simulation.workers": 1}, {"simulation.timeout": 9.0}, {"data.data_dir": "/elsewhere"})
+    }
+    assert len(names) == 1
+    assert Run(case, make({**changed, "simulation.seen": "exclude"})).name not in names
