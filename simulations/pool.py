@@ -65,7 +65,7 @@ class _Tally:
         done = self.epochs + epochs_now
         if not done:
             return "time left: known after the first epoch"
-        return f"at most {duration((time.monotonic() - self.started) * epochs_to_go / done)} left"
+        return f"about {duration((time.monotonic() - self.started) * epochs_to_go / done)} left"
 
 
 def by_length(trainings: Sequence[Training]) -> list[Training]:

@@ -2,9 +2,9 @@
 
 Horizontal filters of heights 1 to 5 slide over the window and keep their greatest response; vertical filters weigh the
 items of the window, dimension by dimension. The module holds what the cloud trains and ships once (item embeddings,
-biases, output layer); the filters are arguments, as SASRec's matrices are. Two deviations, both because a plan is to be
-all that tells one device from another: there is no embedding per user, and candidates are scored by the item
-embeddings themselves.
+biases, output layer); the filters are arguments, as SASRec's matrices are. Three deviations: there is no embedding per
+user, since a plan is to be all that tells one device from another; candidates are scored by the item embeddings
+themselves; and the output layer has no ReLU, behind which such scores could point into one orthant only.
 """
 
 import math
