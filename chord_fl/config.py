@@ -60,6 +60,8 @@ class DataConfig(_Section):
             return {"name": self.name, "items": self.items}
         if self.name in ("cd-like", "yelp-like"):
             return {"name": self.name}
+        if self.name == "ml-1m" and self.path is not None:  # a copy in another order is read, with a warning
+            return {"name": self.name, "core": self.core, "sha256": _sha256(Path(self.path))}
         if self.name in ("ml-100k", "ml-1m"):
             return {"name": self.name, "core": self.core}
         if self.name in ("amazon-cd", "yelp"):

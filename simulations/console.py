@@ -39,6 +39,9 @@ def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]
         err.print("NDCG@10 and HR@10 are of validation: the second last item of each user, full ranking.")
         bar.update(task, visible=True)
 
+    def on_wait(holder: str) -> None:
+        err.print(f"Waiting for process {holder}, which trains the same model.")
+
     def on_batch(done: int, total: int) -> None:
         bar.update(task, completed=reached + done / total)
 
@@ -49,7 +52,7 @@ def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]
         err.print(_epoch_line(epoch))
 
     with bar:
-        yield prepare.Progress(on_start, on_epoch, on_batch)
+        yield prepare.Progress(on_start, on_epoch, on_batch, on_wait)
         bar.update(task, total=reached or None)
 
 

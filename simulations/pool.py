@@ -3,20 +3,17 @@
 A training computes on one thread (chord_fl.cloud.training), so that a core each is all they need.
 """
 
-import fcntl
 import multiprocessing
 import os
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import TextIO
 
 from rich.console import Console
 from rich.markup import escape
@@ -26,6 +23,7 @@ from chord_fl.cloud import checkpoint
 from chord_fl.config import Config
 from chord_fl.errors import ChordError
 from simulations import prepare
+from simulations.locks import is_locked
 
 LONGEST_FIRST = ("adabits", "chord", "mbquant", "rfquant")  # methods; a long one begun last would run alone
 _POLL = 0.25  # seconds
@@ -164,8 +162,7 @@ def _work(training: Training, reason: Connection, parent: int) -> None:
             sys.exit(1)
 
     try:
-        with lock(training.folder):
-            prepare.trained(training.config, training.method, prepare.Progress(on_batch=stay_with_parent))
+        prepare.trained(training.config, training.method, prepare.Progress(on_batch=stay_with_parent))
     except ChordError as error:
         reason.send(str(error))
     except Exception as error:
@@ -206,39 +203,3 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def _lock_file(folder: Path) -> Path:
-    return folder.with_name(folder.name + ".lock")
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold what belongs to `folder` alone; wait while another process has it.
-
-    The system gives it back when its holder ends, however that happens, so none is ever stale.
-    """
-    with _opened(folder) as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether another process holds the lock of `folder` right now."""
-    if not _lock_file(folder).exists():
-        return False
-    with _opened(folder) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def _opened(folder: Path) -> TextIO:
-    path = _lock_file(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.open("a+")

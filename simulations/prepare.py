@@ -17,8 +17,9 @@ from chord_fl.cloud.training import Epoch, train
 from chord_fl.config import Config, write_toml
 from chord_fl.data import dataset
 from chord_fl.data.dataset import Dataset
-from chord_fl.errors import ChordError, ConfigError
+from chord_fl.errors import CheckpointError, ChordError, ConfigError
 from chord_fl.report.record import Record
+from simulations.locks import lock
 from strategies import STRATEGIES
 from strategies.base import DeviceStrategy, Shipment
 
@@ -30,6 +31,7 @@ class Progress:
     on_start: Callable[[Path, bool], None] = lambda folder, resumes: None
     on_epoch: Callable[[Epoch], None] = lambda epoch: None
     on_batch: Callable[[int, int], None] = lambda done, total: None  # batches of the epoch
+    on_wait: Callable[[str], None] = lambda holder: None  # another process trains the same; its number
 
 
 SILENT = Progress()
@@ -111,7 +113,8 @@ def best_epoch(folder: Path) -> list[str]:
 def trained(config: Config, method: str, progress: Progress = SILENT) -> Trained:
     """The checkpoint of `method`, trained now (or further, if it was interrupted) where there is none.
 
-    The catalogue does not depend on the number of devices, so neither does the checkpoint.
+    While another process trains the same, wait for it. The catalogue does not depend on the number of devices, so
+    neither does the checkpoint.
     """
     source = config.data.model_copy(update={"devices": _training_users(config)})
     known = dataset.load(source, config.seed)
@@ -121,9 +124,17 @@ def trained(config: Config, method: str, progress: Progress = SILENT) -> Trained
     folder = checkpoint_folder(config, method)
     if checkpoint.is_finished(folder):
         return checkpoint.load(folder, config, method, known.items)
-    progress.on_start(folder, (folder / checkpoint.CURVE_FILE).exists())
-    users = known.slice(0, count)
-    return train(config, users, known.items, method, folder, progress.on_epoch, progress.on_batch)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        held = lock(folder, progress.on_wait)
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {folder} cannot be written ({error.strerror})") from error
+    with held:
+        if checkpoint.is_finished(folder):  # meanwhile, by that process
+            return checkpoint.load(folder, config, method, known.items)
+        progress.on_start(folder, (folder / checkpoint.CURVE_FILE).exists())
+        users = known.slice(0, count)
+        return train(config, users, known.items, method, folder, progress.on_epoch, progress.on_batch)
 
 
 def _training_users(config: Config) -> int | None:

@@ -29,7 +29,8 @@ from chord_fl.data import dataset
 from chord_fl.errors import ChordError
 from simulations import engine, prepare
 from simulations.experiments import Case, Experiment, changes
-from simulations.pool import Training, duration, epochs_done, lock, train_all
+from simulations.locks import lock
+from simulations.pool import Training, duration, epochs_done, train_all
 from simulations.settings import VARIABLE
 
 Make = Callable[[Mapping[str, Any]], Config]  # the user's configuration with dotted keys laid over it
@@ -180,7 +181,11 @@ def _simulate_all(missing: Sequence[Run], runs: Path, console: Console, verbose:
     failures: dict[str, str] = {}
     started, total = time.monotonic(), len(missing)
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("runs"))
-    with lock(runs / "simulations"), Progress(*columns, TimeElapsedColumn(), console=console) as progress:
+
+    def on_wait(holder: str) -> None:
+        console.print(f"Waiting for process {holder}, which simulates into the same folder.")
+
+    with lock(runs / "simulations", on_wait), Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         bar = progress.add_task("simulating", total=total)
         for index, run in enumerate(missing, start=1):
             progress.update(bar, description=f"simulating {run.name}")

@@ -23,6 +23,7 @@ from chord_fl.config import ModelConfig
 from chord_fl.errors import WireError
 from chord_fl.models.spec import ModelSpec
 
+MOST_NEIGHBOURS = 1024  # of an item
 LONGEST = 1000  # recent items of a device that may have a weight
 MOST_POPULAR = 2**28  # counts are clipped here: with it and LONGEST, no score exceeds 63 bits
 
@@ -140,6 +141,11 @@ def _check(arrays: Mapping[str, NDArray[Any]], items: int) -> None:
             )
         if most is not None and array.size and int(array.max()) > most:
             raise WireError(f"shipment: {name} holds {int(array.max())}, at most {most} allowed")
+    if kept and kept[0] > MOST_NEIGHBOURS:
+        raise WireError(f"shipment: neighbours has {kept[0]} columns, at most {MOST_NEIGHBOURS} allowed")
+    ordered = np.sort(arrays["neighbours"], axis=1) if kept else arrays["neighbours"]
+    if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] > 0)).any():
+        raise WireError("shipment: neighbours names an item twice in a row")  # a sum of its weights might overflow
     if not kept or not recent or recent[0] > LONGEST:
         raise WireError(f"shipment: recency has {list(recent)} entries, at most {LONGEST} allowed")
 

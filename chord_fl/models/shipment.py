@@ -81,6 +81,7 @@ def unpack(shipment: bytes, sha256: str) -> Shipped:
     except (safetensors.SafetensorError, AttributeError, KeyError, RecursionError, TypeError, ValueError) as error:
         raise WireError(f"shipment: header unreadable ({error})") from error
     parts = _by_part(tensors)
+    _check_ranges(tensors)
     backbone = spec.build_backbone()
     _load(backbone, parts.pop("backbone", {}), "backbone")
     encoder = None
@@ -154,6 +155,16 @@ def _by_part(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
             raise WireError(f"shipment: {name} holds a value that is not finite")
         parts.setdefault(part, {})[rest] = value
     return parts
+
+
+def _check_ranges(tensors: Mapping[str, Tensor]) -> None:
+    """Raise WireError unless every range of activations, where there are any, has zero in it and a finite width."""
+    low, high = (tensors.get(f"backbone.activations.{end}") for end in ("low", "high"))
+    if low is not None and high is not None:
+        good = (low <= 0) & (high >= 0) & torch.isfinite(high - low)
+        if not bool(good.all()):
+            layer = int(torch.nonzero(~good)[0, 0])
+            raise WireError(f"shipment: backbone.activations: the range of layer {layer} is not one around zero")
 
 
 def _load(module: torch.nn.Module, tensors: Mapping[str, Tensor], part: str) -> None:

@@ -98,6 +98,13 @@ def test_a_table_that_was_tampered_with() -> None:
         (lambda arrays, header: arrays.update(recency=np.zeros((), np.uint8)), "recency"),
         (lambda arrays, header: arrays.update(recency=np.ones(1001, np.uint8)), "recency has .*1001"),
         (lambda arrays, header: arrays["popularity"].__setitem__(1, 2**28 + 1), "popularity holds 268435457"),
+        (lambda arrays, header: arrays["neighbours"].__setitem__(1, 2), "neighbours names an item twice"),
+        (
+            lambda arrays, header: arrays.update(
+                neighbours=np.zeros((5, 1025), np.uint16), weights=np.zeros((5, 1025), np.uint16)
+            ),
+            "neighbours has 1025 columns, at most 1024",
+        ),
     ],
 )
 def test_what_is_wrong_is_named(change: Callable[[Any, Any], object], complaint: str) -> None:

@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,19 @@ def test_a_value_that_is_not_finite_is_refused_by_name() -> None:
             assert f"{name} holds a value that is not finite" in refusal(rebuilt(FROZEN, spoil))
 
 
+@pytest.mark.parametrize(("end", "value"), [("low", 0.5), ("high", -0.5), ("low", -3e38)])
+def test_a_range_of_activations_that_is_none_is_refused(end: str, value: float) -> None:
+    backbone = replace(SPEC, activation_bits=3).build_backbone()
+    backbone.activations.high.fill_(3e38 if value == -3e38 else 1.0)
+    good = pack(replace(SPEC, activation_bits=3), backbone)
+    assert value == -3e38 or receive(good).spec.activation_bits == 3
+
+    def spoil(tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
+        tensors[f"backbone.activations.{end}"][2] = value
+
+    assert "the range of layer 2 is not one around zero" in refusal(rebuilt(good, spoil))
+
+
 @pytest.mark.parametrize("shipment", ALL)
 def test_every_tensor_is_needed_and_none_besides(shipment: bytes) -> None:
     tensors, _ = taken_apart(shipment)
@@ -243,4 +257,8 @@ def test_whatever_is_damaged_nothing_but_a_wire_error_comes_out(shipment: bytes,
         return
     # what passes is a model that can run
     windows = torch.ones(1, shipped.spec.window, dtype=torch.int64)
-    assert shipped.backbone(windows, shipped.weights).shape == (1, shipped.spec.window, shipped.spec.dim)
+    assert shipped.backbone(windows, shipped.weights).shape == (
+        1,
+        shipped.spec.window - shipped.spec.lead,
+        shipped.spec.dim,
+    )

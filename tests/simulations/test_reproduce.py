@@ -23,8 +23,9 @@ from chord_fl.errors import ChordError
 from simulations import engine, experiments, pool, prepare, publish, reproduce
 from simulations.cli import main
 from simulations.experiments import EXPERIMENTS, changes
+from simulations.locks import is_locked, lock
 from simulations.options import resolve
-from simulations.pool import Training, by_length, epochs_done, is_locked, lock, train_all
+from simulations.pool import Training, by_length, epochs_done, train_all
 from simulations.reproduce import Run
 from simulations.reproduce_cli import _command
 from simulations.server_app import run_rounds
