@@ -61,7 +61,7 @@ class DataConfig(_Section):
         if self.name in ("cd-like", "yelp-like"):
             return {"name": self.name}
         if self.name == "ml-1m" and self.path is not None:  # a copy in another order is read, with a warning
-            return {"name": self.name, "core": self.core, "sha256": _sha256(Path(self.path))}
+            return {"name": self.name, "core": self.core, "sha256": _sha256(_movielens_1m(Path(self.path)))}
         if self.name in ("ml-100k", "ml-1m"):
             return {"name": self.name, "core": self.core}
         if self.name in ("amazon-cd", "yelp"):
@@ -267,6 +267,13 @@ def _sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return ""
+
+
+def _movielens_1m(path: Path) -> Path:
+    """The file that is read where `path` may be a folder that holds it."""
+    from chord_fl.data.movielens import ML_1M, file_in  # pandas: only who needs it pays for it
+
+    return (file_in(ML_1M, path) or path) if path.is_dir() else path
 
 
 def _sample_sha256(path: Path) -> str:

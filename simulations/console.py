@@ -40,7 +40,7 @@ def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]
         bar.update(task, visible=True)
 
     def on_wait(holder: str) -> None:
-        err.print(f"Waiting for process {holder}, which trains the same model.")
+        err.print(f"Waiting for process {holder}, which trains {prepare.checkpoint_folder(config, method)}")
 
     def on_batch(done: int, total: int) -> None:
         bar.update(task, completed=reached + done / total)

@@ -5,6 +5,7 @@ Everything that can be wrong with a configuration is found here, before any work
 
 import hashlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,12 +125,11 @@ def trained(config: Config, method: str, progress: Progress = SILENT) -> Trained
     folder = checkpoint_folder(config, method)
     if checkpoint.is_finished(folder):
         return checkpoint.load(folder, config, method, known.items)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        held = lock(folder, progress.on_wait)
-    except OSError as error:
-        raise CheckpointError(f"checkpoint {folder} cannot be written ({error.strerror})") from error
-    with held:
+    with ExitStack() as held:
+        try:
+            held.enter_context(lock(folder, progress.on_wait))
+        except OSError as error:
+            raise CheckpointError(f"checkpoint {folder} cannot be written ({error.strerror})") from error
         if checkpoint.is_finished(folder):  # meanwhile, by that process
             return checkpoint.load(folder, config, method, known.items)
         progress.on_start(folder, (folder / checkpoint.CURVE_FILE).exists())

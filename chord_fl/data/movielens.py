@@ -108,7 +108,7 @@ def movielens(source: Source, path: Path | None, cache: Path) -> Events:
     if path is not None:
         data = _plain(_read(source, path))
         return _verified(source, data, f"{path} (data.path)", f"get it anew from {source.url}")
-    kept = _file_in(source, cache)
+    kept = file_in(source, cache)
     if kept is not None:
         data = _plain(_read(source, kept))
         return _verified(source, data, str(kept), "delete the file and run again to fetch it anew")
@@ -117,12 +117,13 @@ def movielens(source: Source, path: Path | None, cache: Path) -> Events:
     return events
 
 
-def _file_in(source: Source, directory: Path) -> Path | None:
+def file_in(source: Source, directory: Path) -> Path | None:
+    """The file of a release that `directory` holds, if any."""
     return next((directory / name for name in source.files if (directory / name).is_file()), None)
 
 
 def _read(source: Source, path: Path) -> bytes:
-    file = _file_in(source, path) if path.is_dir() else path
+    file = file_in(source, path) if path.is_dir() else path
     if file is None:
         raise DataError(f"{path} (data.path) holds neither {' nor '.join(source.files)}")
     try:

@@ -160,6 +160,19 @@ def test_identities_say_what_matters() -> None:
     assert DataConfig(name="ml-1m", core=5, items=50).identity() == {"name": "ml-1m", "core": 5}
 
 
+def test_movielens_1m_of_the_user_is_known_by_its_content(tmp_path: Path) -> None:
+    def identity(path: Path) -> object:
+        return DataConfig(name="ml-1m", path=str(path)).identity()
+
+    for folder, content in (("a", "1::1::5::7\n1::2::5::7\n"), ("b", "1::2::5::7\n1::1::5::7\n")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "ratings.dat").write_text(content)
+    assert identity(tmp_path / "a" / "ratings.dat") == identity(tmp_path / "a") != identity(tmp_path / "b")
+    (tmp_path / "copy").write_text((tmp_path / "a" / "ratings.dat").read_text())
+    assert identity(tmp_path / "copy") == identity(tmp_path / "a")
+    assert DataConfig(path=str(tmp_path / "a")).identity() == {"name": "ml-100k", "core": 10}  # has one content
+
+
 def test_a_dataset_can_be_sent_to_another_process() -> None:
     dataset = load(DataConfig(name="synthetic", devices=100), seed=1)
     copy = pickle.loads(pickle.dumps(dataset))

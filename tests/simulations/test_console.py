@@ -1,7 +1,10 @@
 import io
 
+import pytest
 from rich.console import Console
 
+from chord_fl.config import Config, TrainConfig
+from simulations import console
 from simulations.console import results_tables
 
 SUMMARY = {
@@ -16,13 +19,13 @@ LABELS = ["chord", "static", "static-3-bits", "finetune", "pemn", "quant", "adab
 
 def test_many_runs_take_as_many_tables_as_the_terminal_needs() -> None:
     for width in (20, 80, 120, 200):
-        console = Console(width=width, file=io.StringIO())
+        screen = Console(width=width, file=io.StringIO())
         tables = list(results_tables([{"label": label, **SUMMARY} for label in LABELS], width))
         shown = [str(column.header) for table in tables for column in table.columns[1:]]
         assert shown == LABELS
         for table in tables:
             if len(table.columns) > 2:
-                assert console.measure(table).minimum <= width
+                assert screen.measure(table).minimum <= width
         assert (len(tables) == 1) == (width == 200)
 
 
@@ -30,3 +33,11 @@ def test_counts_have_no_average_bits() -> None:
     (table,) = results_tables([{"label": "popular", **SUMMARY}], 80)
     cells = dict(zip(table.columns[0].cells, table.columns[1].cells, strict=True))
     assert cells["average bits"] == "-" and cells["NDCG@10"] == "0.0512"
+
+
+def test_waiting_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = io.StringIO()
+    monkeypatch.setattr(console, "err", Console(file=text, width=200))
+    with console.training_progress(Config(train=TrainConfig(checkpoint="somewhere")), "full") as progress:
+        progress.on_wait("17")
+    assert "Waiting for process 17, which trains somewhere/full\n" in text.getvalue()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from chord_fl.config import Config
+from chord_fl.errors import CheckpointError
 from simulations import prepare
 from simulations.locks import is_locked, lock
 from simulations.prepare import Progress
@@ -56,3 +57,34 @@ def test_a_model_is_trained_once_however_many_want_it(config: object, tmp_path: 
     assert process.wait() == 0 and waited == [str(process.pid)] and epochs == [1, 2]
     second = prepare.trained(settings, "full", watching)
     assert second.folder == first.folder and epochs == [1, 2]
+
+
+TRAIN = "import sys; from chord_fl.config import Config; from simulations import prepare\n"
+TRAIN += "def on_start(folder, resumes):\n    print('began', flush=True); input()\n"  # until somebody waits
+TRAIN += "prepare.trained(Config.model_validate_json(sys.argv[1]), 'full', prepare.Progress(on_start))"
+
+
+def test_who_waited_finds_the_model_trained(config: object, tmp_path: Path) -> None:
+    settings: Config = config(train__checkpoint=str(tmp_path / "own"))  # type: ignore[operator]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", TRAIN, settings.model_dump_json()]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stdout.readline() == "began\n"
+        go, epochs, waited = process.stdin, list[int](), list[str]()
+
+        def on_wait(holder: str) -> None:
+            waited.append(holder)
+            go.write("\n")
+            go.flush()
+
+        prepare.trained(settings, "full", Progress(on_epoch=lambda epoch: epochs.append(epoch.epoch), on_wait=on_wait))
+        assert waited == [str(process.pid)] and not epochs
+    assert process.returncode == 0
+
+
+def test_a_place_without_room_for_a_lock_is_named(config: object, tmp_path: Path) -> None:
+    settings: Config = config(train__checkpoint=str(tmp_path / "own"))  # type: ignore[operator]
+    (tmp_path / "own" / "full.lock").mkdir(parents=True)
+    with pytest.raises(CheckpointError, match="own/full cannot be written"):
+        prepare.trained(settings, "full")
