@@ -33,7 +33,7 @@ def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]
     reached = 0
 
     def on_start(folder: Path, resumes: bool) -> None:
-        what = "CHORD" if method == "chord" else "the full-precision model"
+        what = {"chord": "CHORD", "full": "the full-precision model"}.get(method, method)
         begin = "Resuming the training of" if resumes else "No checkpoint for this configuration yet: training"
         err.print(f"{begin} {what} on {config.data.name} (seed {config.seed}, {config.train.device}) into {folder}")
         err.print("NDCG@10 and HR@10 are of validation: the second last item of each user, full ranking.")

@@ -37,6 +37,7 @@ class Experiment:
     by: tuple[str, ...]
     source: Source = "runs"
     compares: bool = True  # whether its cases answer one question, so that pairs of them can be tested
+    notes: tuple[str, ...] = ()  # what its reader has to know
 
 
 BETA_OF_BITS = {3.0: 0.125, 2.5: 0.0625, 2.0: 0.0}  # 2 + 8·beta bits on average, before Λ
@@ -74,7 +75,13 @@ def _beta(beta: float) -> Case:
     return Case("chord", "chord", {"model.beta": beta}, {"beta": beta})
 
 
-_TABLE2 = Experiment("table2", "Table 2: overall performance", _METHODS + _LEARN_NOTHING, ("backbone", "method"))
+_TABLE2 = Experiment(
+    "table2",
+    "Table 2: overall performance",
+    _METHODS + _LEARN_NOTHING,
+    ("backbone", "method"),
+    notes=("Popular and co-visitation learn nothing from a seed: it varies the phones alone.",),
+)
 _TABLE3 = Experiment(
     "table3",
     "Table 3: ablation",
@@ -85,6 +92,10 @@ _TABLE3 = Experiment(
         Case("chord", "chord", {"model.importance": "layer"}),
     ),
     ("backbone", "method"),
+    notes=(
+        "+customization: plans from the filter level alone; +weighted-channel: and the element level; chord: and Λ, "
+        "which moves two layers, and with them the average of bits.",
+    ),
 )
 _TABLE4 = Experiment(
     "table4", "Table 4: bit-width combinations", (_ladder("2-4-6-8"), _ladder("2-5-6-7")), ("backbone", "ladder")
@@ -104,6 +115,7 @@ _TABLE6 = Experiment(
     "Table 6: trained at one average bit-width, deployed at another",
     tuple(_deployment(*bits) for bits in ((3.0, 3.0), (2.5, 2.5), (2.5, 3.0), (2.0, 2.0), (2.0, 3.0))),
     ("backbone", "deployment_bits", "training_bits"),
+    notes=("Deployment bits are a limit that every device is held to; average bits are what it then uses.",),
 )
 _FIGURE3 = Experiment(
     "figure3",
@@ -111,6 +123,7 @@ _FIGURE3 = Experiment(
     tuple(case for case in _METHODS if case.label in ("quant", "adabits", "rfquant", "mbquant", "chord")),
     ("backbone", "method"),
     "curves",
+    notes=("The table has the epoch of each training that is best by NDCG@10 on validation; the CSV has all epochs.",),
 )
 _FIGURE4 = Experiment(
     "figure4",
@@ -119,15 +132,24 @@ _FIGURE4 = Experiment(
     ("backbone", "method", "beta"),
 )
 _FIGURE5 = Experiment(
-    "figure5", "Figure 5: most critical layers, and bits per channel in layer 0", (_CHORD,), ("backbone",), "plans"
+    "figure5",
+    "Figure 5: plans",
+    (_CHORD,),
+    ("backbone",),
+    "plans",
+    notes=(
+        "Most critical to a user: the layer with the highest score of the layer level, which Λ raises. Channels are "
+        "sorted by their mean bits within each seed, since a channel means nothing across trainings.",
+    ),
 )
 
 _PEER = Experiment(
     "peer",
-    "Full precision beside RecBole's modules (in the columns `paper`) on the same split and protocol",
+    "Full precision beside RecBole's modules",
     tuple(Case("static", "static", {"simulation.seen": seen}, {"seen": seen}) for seen in ("keep", "exclude")),
     ("backbone", "seen"),
     compares=False,
+    notes=("The column `paper` holds RecBole's modules on the same split and protocol, one seed.",),
 )
 
 EXPERIMENTS: dict[str, Experiment] = {

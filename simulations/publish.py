@@ -95,10 +95,11 @@ def publish(request: Request, out: Console, err: Console, verbose: bool = False)
             lacking = [f"{run.backbone} {_label(run)} seed {run.config.seed}" for run in mine if run not in there]
             missing += [f"{experiment.name}: {what}" for what in lacking]
             if there:
-                notes = _notes(request, mine, lacking)
+                notes = [*experiment.notes, *_notes(request, experiment, mine, lacking)]
                 written += _write(request, experiment, there, notes)
     for path in written:
-        if path.suffix == ".md" and path.stem in names:  # the tests over users are for reading on their own
+        # the tests over users are for reading on their own
+        if path.suffix == ".md" and (path.stem in names or path.stem == "figure5_layers"):
             out.print(path.read_text(encoding="utf-8"), markup=False, soft_wrap=True)
     out.print("Written: " + ", ".join(str(path) for path in written), markup=False, soft_wrap=True)
     for name, reason in failures.items():
@@ -114,7 +115,7 @@ def _has_figures(experiment: Experiment, run: Run, runs: Path) -> bool:
 
 def _write(request: Request, experiment: Experiment, there: list[Run], notes: list[str]) -> list[Path]:
     """The files of one experiment."""
-    note = f"seeds 0 to {request.seeds - 1}, seen items {_seen(there[0].config)}"
+    note = f"{_seeds(request)}, seen items {_seen(there[0].config)}"
     if experiment.source == "curves":
         return _figure3(request.folder, experiment, there, notes, note)
     if experiment.source == "plans":
@@ -129,11 +130,6 @@ def _table(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: lis
         summary = beside_paper(summary, paper.table(name), by)
     if name == "peer":
         notes = [*_verdicts(summary), *notes]
-    if "covisitation" in set(frame["method"]):
-        notes = [
-            *notes,
-            "Popular and co-visitation learn nothing from a seed: it varies the phones alone.",
-        ]
     written = write_table(summary, folder, name, experiment.title, notes)
     variants = [key for key in experiment.by if key != "backbone"]
     frame = frame.assign(variant=[_variant(row, variants) for row in frame[variants].to_dict("records")])
@@ -160,6 +156,8 @@ def _verdicts(summary: pd.DataFrame) -> list[str]:
     """Whether full precision is at least as good as its peer, within two standard errors over seeds."""
     lines = []
     for row in summary.to_dict("records"):
+        if "ndcg@10_paper" not in row or row["ndcg@10_paper"] != row["ndcg@10_paper"]:
+            return ["There are no figures of RecBole for this data set: nothing to compare with."]
         error = row["ndcg@10_sd"] / row["seeds"] ** 0.5
         where = f"{row['backbone']}, seen items {'kept' if row['seen'] == 'keep' else 'excluded'}"
         gap = row["ndcg@10"] - row["ndcg@10_paper"]
@@ -176,7 +174,6 @@ def _figure3(folder: Path, experiment: Experiment, there: list[Run], notes: list
     shown = best[["dataset", "backbone", "method", "seed", "epoch", "ndcg@10", "hr@10"]]
     epochs = curves.groupby(["dataset", "backbone", "method", "seed"], sort=False)["epoch"].max()
     shown = shown.assign(epochs=epochs.to_numpy())
-    notes = ["The best epoch of each training, on validation; the CSV has all epochs.", *notes]
     written = write_table(shown, folder, "figure3", experiment.title, notes)
     curves.to_csv(folder / "figure3.csv", index=False)
     return written + figures.figure3(curves, folder, note)
@@ -187,8 +184,16 @@ def _figure5(folder: Path, experiment: Experiment, there: list[Run], notes: list
     layers, channels = (pd.concat(part, ignore_index=True) for part in zip(*parts, strict=True))
     keys = ["dataset", "backbone", "seed"]
     layers, channels = layers[[*keys, "layer", "share"]], channels[[*keys, "channel", "mean_bits", "sd_bits"]]
-    written = write_table(layers, folder, "figure5_layers", f"{experiment.title}: share of users by layer", notes)
-    written += write_table(channels, folder, "figure5_bits", f"{experiment.title}: bits in layer 0", notes)
+    written = write_table(
+        layers,
+        folder,
+        "figure5_layers",
+        f"{experiment.title}: share of users to whom each layer is the most critical",
+        notes,
+    )
+    written += write_table(
+        channels, folder, "figure5_bits", f"{experiment.title}: bits per channel of layer 0 over users", notes
+    )
     return written + figures.figure5(layers, channels, folder, note)
 
 
@@ -213,25 +218,35 @@ def _table1(request: Request) -> list[Path]:
     table = table.assign(_twin=table["dataset"].replace({"cd-like": "amazon-cd", "yelp-like": "yelp"}))
     theirs = paper.table("table1").rename(columns={"dataset": "_twin"})
     table = table.merge(theirs, how="left", on="_twin", suffixes=("", "_paper")).drop(columns="_twin")
-    notes += ["cd-like and yelp-like are synthetic populations.", *_provenance(request)]
+    if table["dataset"].str.endswith("-like").any():
+        notes.append("cd-like and yelp-like are synthetic populations, beside the data sets that they imitate.")
+    notes += _provenance(request)
     folder = request.folder if request.dataset else request.out
     return write_table(table, folder, "table1", "Table 1: data sets", notes)
 
 
-def _notes(request: Request, mine: Sequence[Run], lacking: Sequence[str]) -> list[str]:
+def _notes(request: Request, experiment: Experiment, mine: Sequence[Run], lacking: Sequence[str]) -> list[str]:
     """How a table came about: what stands beneath it."""
     config = mine[0].config
     windows = dict.fromkeys(f"{run.config.model.window} ({run.backbone})" for run in mine)
+    seen = " or ".join(dict.fromkeys(_seen(run.config) for run in mine))
     ranked = f"{config.simulation.candidates} candidates" if config.simulation.candidates else "the full catalogue"
     protocol = (
-        f"Protocol: last item of each user held out, ranked in {ranked}, seen items {_seen(config)}; "
+        f"Protocol: last item of each user held out, ranked in {ranked}, seen items {seen}; "
         f"window {', '.join(windows)}; trained on at most {config.train.train_users:,} users for at most "
         f"{config.train.epochs} epochs, the best on validation; "
-        f"seeds 0 to {request.seeds - 1}."
+        f"{_seeds(request)}."
     )
-    spread = "± is the standard deviation over seeds." if request.seeds > 1 else "One seed: its spread is unknown."
+    spread = []
+    if experiment.source == "runs":
+        several = request.seeds > 1
+        spread = ["± is the standard deviation over seeds." if several else "One seed: its spread is unknown."]
     gaps = [f"Missing, because it failed: {', '.join(lacking)}."] if lacking else []
-    return [*gaps, protocol, spread, *_provenance(request), *_effort(mine, request.runs)]
+    return [*gaps, protocol, *spread, *_provenance(request), _effort(experiment, mine, request.runs)]
+
+
+def _seeds(request: Request) -> str:
+    return "seed 0" if request.seeds == 1 else f"seeds 0 to {request.seeds - 1}"
 
 
 def _provenance(request: Request) -> list[str]:
@@ -243,16 +258,16 @@ def _provenance(request: Request) -> list[str]:
     ]
 
 
-def _effort(mine: Sequence[Run], runs: Path) -> list[str]:
-    """What the figures cost, whenever that was: training of one thread each, and simulation."""
+def _effort(experiment: Experiment, mine: Sequence[Run], runs: Path) -> str:
+    """What the figures cost, whenever that was: epochs of one thread each, without start-up; and simulation."""
     trained = {run.checkpoint for run in mine if run.learns and reproduce.is_trained(run)}
     training = sum(reproduce.training_seconds(folder) for folder in trained)
+    effort = f"All in all: {len(trained)} trainings, {duration(training)} of one thread"
+    if experiment.source != "runs":
+        return f"{effort}."
     simulated = {run.name: run for run in mine if reproduce.is_done(run, runs)}
     simulating = sum(float(reproduce.summary_of(run, runs)["wall_seconds"]) for run in simulated.values())
-    return [
-        f"All in all: {len(trained)} trainings, {duration(training)} of one thread; "
-        f"{len(simulated)} simulations, {duration(simulating)}."
-    ]
+    return f"{effort}; {len(simulated)} simulations, {duration(simulating)}."
 
 
 def commit() -> str:

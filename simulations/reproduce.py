@@ -188,7 +188,7 @@ def _simulate_all(missing: Sequence[Run], runs: Path, console: Console, verbose:
     with lock(runs / "simulations", on_wait), Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         bar = progress.add_task("simulating", total=total)
         for index, run in enumerate(missing, start=1):
-            progress.update(bar, description=f"simulating {run.name}")
+            progress.update(bar, description=run.name.rpartition("-")[0])  # without the hash it fits a terminal
             if is_done(run, runs):  # meanwhile, by another process that held the lock
                 continue
             began = time.monotonic()

@@ -60,6 +60,9 @@ def reproduce(
 ) -> None:
     """Make a table or a figure of the paper anew: train and simulate what is missing, reuse what is done.
 
+    WHAT is table1 to table6 or figure3 to figure5, as the paper numbers them; param, its column Param from arithmetic
+    alone, for all backbones and data sets, as CSV; peer, the base beside RecBole's modules; or all.
+
     Interrupt it at any time; the same command goes on from there. Results are CSV and Markdown, figures also PNG and
     SVG, in OUT/DATASET; the runs they come from are in OUT/DATASET/runs.
 

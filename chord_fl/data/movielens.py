@@ -148,6 +148,8 @@ def _verified(source: Source, data: bytes, where: str, remedy: str) -> Events:
         found = hashlib.sha256(data).hexdigest()
         rows = _numbered(data) if found == source.sha256 else np.empty((0, 4), dtype=np.int64)
     if found != source.sha256:
+        if source.numbered and not len(rows):
+            raise DataError(f"{where} is not {source.name}: none of its lines can be read; {remedy}")
         if not len(rows) or (len(rows), *(rows[:, :2].max(axis=0) + 1)) != source.counts:
             raise DataError(
                 f"{where} is not {source.name} as published (SHA-256 {found[:8]}..., not {source.sha256[:8]}...): "

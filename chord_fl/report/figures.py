@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from chord_fl.report.labels import proper
 from chord_fl.report.paper import METHODS, method_in_paper
@@ -109,7 +110,8 @@ def draw_figure3(curves: pd.DataFrame, note: str = "") -> Figure:
                 width = 2.0 if method == "chord" else 1.3
                 epochs = table.index.to_numpy()
                 axes.fill_between(epochs, table.min(axis=1), table.max(axis=1), color=colour, alpha=0.15, linewidth=0)
-                axes.plot(epochs[:together], mean[:together], color=colour, linewidth=width, label=method)
+                dots = "o" if together < 3 else None  # a line of one point shows nothing
+                axes.plot(epochs[:together], mean[:together], color=colour, linewidth=width, label=method, marker=dots)
                 if together < len(epochs):
                     stopped = True
                     rest = slice(max(together - 1, 0), None)
@@ -117,6 +119,7 @@ def draw_figure3(curves: pd.DataFrame, note: str = "") -> Figure:
                 ends.append((float(epochs[-1]), float(mean.iloc[-1]), method))
             axes.set_xlabel("epoch (dotted: after the first seed stopped)" if stopped else "epoch")
             axes.set_ylabel("HR@10")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.margins(x=0.02)
             _label_ends(axes, ends)
         return figure

@@ -133,7 +133,9 @@ def _cells(block: pd.DataFrame, name: str) -> list[str]:
     if name in KEYS or not pd.api.types.is_numeric_dtype(block[name]):
         return [_key(value) for value in block[name]]
     cells = [_figure(name, value) for value in block[name]]
-    best = _figure(name, block[name].max()) if name in METRICS and len(block) > 1 else None
+    # lines of different protocols or seeds compete for nothing
+    rivals = name in METRICS and len(block) > 1 and not {"seen", "seed"} & set(block.columns)
+    best = _figure(name, block[name].max()) if rivals else None
     if name in ACCURACY and f"{name}_sd" in block:
         spreads = [f" ± {value:.4f}" if np.isfinite(value) else "" for value in block[f"{name}_sd"]]
     else:
