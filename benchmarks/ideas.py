@@ -21,7 +21,6 @@ import dataclasses
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -31,189 +30,23 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from variants import Options, Variant
 
 from chord_fl.cloud import examples
 from chord_fl.cloud.examples import Batch
-from chord_fl.cloud.importance import LEVELS
-from chord_fl.cloud.model import ChordModel, FullPrecision
-from chord_fl.cloud.plan import Plan, plan
+from chord_fl.cloud.model import FullPrecision
 from chord_fl.cloud.validation import Split, split
 from chord_fl.config import make_config
 from chord_fl.data import dataset
 from chord_fl.data.interactions import Interactions, training_part
 from chord_fl.metrics import means, plan_difference, rank_of, strangers
-from chord_fl.models.spec import BACKBONES, ModelSpec
-from chord_fl.quantization.bank import apply_codes, apply_gates
+from chord_fl.models.spec import ModelSpec
 
 DIM = 64
 LADDER = (2, 4, 6, 8)
 TRAIN_USERS, VALIDATION_USERS, CHUNK = 5000, 2000, 256  # as in chord_fl.cloud.training
 STRANGERS = 3
 OUT = Path("results/personalisation/ideas.csv")
-
-
-def option(default: Any, text: str, choices: tuple[Any, ...] | None = None) -> Any:
-    """A field of Options with what `--help` says of it."""
-    return dataclasses.field(default=default, metadata={"help": text, "choices": choices})
-
-
-@dataclass(frozen=True)
-class Options:
-    """A variant of the model and how it is trained. Ideas are off by default."""
-
-    method: str = option("chord", "CHORD, or the backbone in full precision", ("chord", "full"))
-    backbone: str = option("sasrec", "what is quantised", BACKBONES)
-    window: int = option(10, "recent items that the backbone sees")
-    blocks: int = option(4, "of SASRec")
-    history: int = option(50, "recent items that the profile sees")
-    scale: float = option(1.0, "of the frozen weights, times Xavier's")
-    lr: float = option(0.003, "learning rate")
-    hr: float = option(10.0, "rate of the hypernetworks, times the learning rate")
-    tlr: float = option(1.0, "rate of the tables of --bias and --gain, times the learning rate")
-    dec: int = option(0, "1: the rates fall to 5 %% along half a cosine", (0, 1))
-    drop: float = option(0.1, "dropout")
-    hdrop: float = option(0.0, "share of the history that the profile misses in training")
-    wpc: int = option(2, "windows per cut: how many a plan serves in training")
-    temp: float = option(0.3, "temperature of the straight-through estimator")
-    beta: float = option(0.125, "share of channels in each upper tier")
-    level: str = option("layer", "the last level of importance that counts", LEVELS)
-    bias: int = option(0, "1: a learned bias for each bit-width of a channel, added to the shared one", (0, 1))
-    gain: int = option(0, "a learned gain for each bit-width; 1: of a channel, 2: of a layer", (0, 1, 2))
-    margin: float = option(0.0, "weight of a loss that falls as own plans get ahead of strangers'")
-    noise: float = option(0.0, "logistic noise on the scores of channels in training, times a standard one")
-    aux: float = option(0.0, "weight of a next-item loss on the profile itself")
-    enc: str = option(
-        "last",
-        "profile: last state of the GRU, mean state, both mapped (cat), or last state and item embeddings mapped (emb)",
-        ("last", "mean", "cat", "emb"),
-    )
-    resid: int = option(0, "1: a map of the profile is added to SASRec's input: what it could bring at best", (0, 1))
-    epochs: int = option(20, "at most")
-    patience: int = option(8, "epochs without a better ndcg@10")
-    every: int = option(2, "epochs from one measurement to the next")
-    batch: int = option(64, "cuts per step")
-    data: str = option("ml-100k", "data set")
-    users: int = option(0, "take the first so many users; 0 for all")
-    seed: int = option(0, "of data, frozen weights and training")
-
-    def changed(self) -> dict[str, Any]:
-        """What differs from the defaults."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if getattr(self, f.name) != f.default}
-
-    def conflict(self) -> str | None:
-        """What is wrong with a combination, if anything."""
-        if self.method == "full":
-            ideas = {"bias", "gain", "margin", "noise", "aux", "enc", "resid", "hdrop"} & self.changed().keys()
-            return f"--{min(ideas)} needs plans: it does nothing with --method full" if ideas else None
-        return "--resid works with --backbone sasrec only" if self.resid and self.backbone != "sasrec" else None
-
-
-class RicherEncoder(nn.Module):
-    """The profile encoder with more than the GRU's last state; see Options.enc."""
-
-    def __init__(self, dim: int, kind: str) -> None:
-        super().__init__()
-        self.kind = kind
-        self.gru = nn.GRU(dim, dim, batch_first=True)
-        self.mix = nn.Linear(2 * dim, dim) if kind in ("cat", "emb") else None
-
-    def forward(self, history: Tensor, items: nn.Embedding) -> Tensor:
-        """Profiles [B, d] of `history` [B, h] int64, padded on the left with 0."""
-        lengths = (history > 0).sum(1)
-        order = (torch.arange(history.shape[1]) - lengths[:, None]) % history.shape[1]
-        moved = history.gather(1, order)  # padding to the right, as in ProfileEncoder
-        real = (moved > 0)[..., None]
-        embedded = items(moved)
-        states, _ = self.gru(embedded)
-        last = states[torch.arange(len(moved)), (lengths - 1).clamp(min=0)] * (lengths > 0)[:, None]
-        mean: Tensor = (states * real).sum(1) / lengths.clamp(min=1)[:, None]
-        if self.mix is None:
-            return mean
-        if self.kind == "emb":
-            mean = (embedded * real).sum(1) / lengths.clamp(min=1).sqrt()[:, None]
-        mixed: Tensor = self.mix(torch.cat([last, mean], 1))
-        return mixed
-
-
-class Entrance(nn.Dropout):
-    """SASRec's dropout. Its first use in a pass is on the input: there, a map of the profiles is added before it."""
-
-    def __init__(self, dim: int, dropout: float) -> None:
-        super().__init__(dropout)
-        self.map = nn.Linear(dim, dim)
-        self.profiles: Tensor | None = None  # [B, d] of the pass that comes
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Dropout of `states` [N, w, d]; N / B consecutive windows belong to each profile."""
-        if self.profiles is not None:
-            added = self.map(self.profiles)
-            states = states + added.repeat_interleave(len(states) // len(added), 0)[:, None]
-            self.profiles = None
-        dropped: Tensor = super().forward(states)
-        return dropped
-
-
-class Variant(ChordModel):
-    """CHORD with the ideas of `options`."""
-
-    def __init__(self, spec: ModelSpec, options: Options) -> None:
-        super().__init__(spec, options.beta, options.temp, options.drop, options.level)
-        self.noise, self.history_dropout = options.noise, options.hdrop
-        layers, levels = spec.layout.layers, len(spec.levels)
-        if options.enc != "last":
-            self.encoder = RicherEncoder(spec.dim, options.enc)  # type: ignore[assignment]
-        self.bias_tables, self.gain_tables = nn.ParameterList(), nn.ParameterList()  # a table per layer, or none
-        if options.bias:
-            self.bias_tables.extend(torch.randn(layer.channels, levels) * 0.02 for layer in layers)
-        if options.gain:
-            rows = [layer.channels if options.gain == 1 else 1 for layer in layers]
-            self.gain_tables.extend(torch.zeros(channels, levels) for channels in rows)
-        if options.resid:
-            self.backbone.dropout = Entrance(spec.dim, options.drop)
-
-    def profiles(self, history: Tensor) -> Tensor:
-        """Profiles [B, d] of `history` [B, h]; in training, of a random part of it."""
-        if self.training and self.history_dropout:
-            history = torch.where(torch.rand(history.shape) >= self.history_dropout, history, 0)
-            history = history.gather(1, (history > 0).int().argsort(dim=1, stable=True))  # what is left, to the right
-        profiles: Tensor = self.encoder(history, self.backbone.items)
-        return profiles
-
-    def plan(self, profiles: Tensor) -> Plan:
-        """As the base class's; in training, of scores with noise."""
-        scores, layer_scores = self.importance(profiles)
-        if self.training and self.noise:
-            u = torch.rand_like(scores).clamp(1e-6, 1 - 1e-6)
-            scores = scores + self.noise * (u.log() - (-u).log1p())
-        return plan(scores, layer_scores, self.spec.layout, self.beta, self.temperature)
-
-    def states(self, profiles: Tensor, codes: Tensor, gates: Tensor | None, windows: Tensor) -> Tensor:
-        """States [N, w, d] of `windows` [N, w] under given plans, the input shifted by `profiles` where it is."""
-        if isinstance(self.backbone.dropout, Entrance):
-            self.backbone.dropout.profiles = profiles
-        return self.with_plan(codes, gates, windows)
-
-    def with_plan(self, codes: Tensor, gates: Tensor | None, windows: Tensor) -> Tensor:
-        """As the base class's, with what the tables hold for the bit-width of each channel."""
-        if not self.bias_tables and not self.gain_tables:
-            return super().with_plan(codes, gates, windows)
-        weights, biases = [], []
-        widths = self.spec.layout.widths
-        shares = [None] * len(widths) if gates is None else gates.split(widths, dim=1)
-        for index, (chosen, soft) in enumerate(zip(codes.split(widths, dim=1), shares, strict=True)):
-            copies, bias = self.bank[index], self.backbone.biases[index]
-            weight = apply_codes(copies, chosen) if soft is None else apply_gates(copies, chosen, soft)
-            hot = F.one_hot(chosen.long(), len(self.spec.levels)).float()  # [B, out, levels]
-            if soft is not None:
-                hot = hot + soft - soft.detach()  # straight through, as the weights
-            if self.bias_tables:
-                bias = bias + (hot * self.bias_tables[index]).sum(-1)
-            if self.gain_tables:
-                weight = weight * torch.exp((hot * self.gain_tables[index]).sum(-1))[..., None]
-            weights.append(weight)
-            biases.append(bias)
-        states: Tensor = self.backbone(windows, weights, biases)
-        return states
 
 
 def build(items: int, options: Options) -> Variant | FullPrecision:

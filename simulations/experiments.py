@@ -179,7 +179,7 @@ _BY_WINDOW = Experiment(
     "windows",
     "Own plan, stranger's plan and trained weights by window",
     (
-        *(_at_window(case, window) for window in (3, 5, 20, 50) for case in (Case("static", "static"), _CHORD)),
+        *(_at_window(case, window) for window in (1, 3, 5, 10, 20, 50) for case in (Case("static", "static"), _CHORD)),
         Case("covisitation", "covisitation", {}, {"window": nan}),
     ),
     ("backbone", "method", "window"),
