@@ -62,9 +62,9 @@ def make_optimiser(model: Variant | FullPrecision, options: Options) -> torch.op
     fast: list[nn.Parameter] = []
     tables: list[nn.Parameter] = []
     if isinstance(model, Variant):
-        fast, tables = list(model.importance.parameters()), [*model.bias_tables, *model.gain_tables]
+        fast, tables = list(model.importance.parameters()), [*model.bias_tables, *model.gain_tables, *model.post_tables]
     chosen = {id(parameter) for parameter in fast + tables}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    rest = [parameter for parameter in model.parameters() if parameter.requires_grad and id(parameter) not in chosen]
     rates = [(rest, 1.0), (fast, options.hr), (tables, options.tlr)]
     return torch.optim.Adam([{"params": group, "lr": options.lr * times} for group, times in rates if group])
 
@@ -81,10 +81,10 @@ def next_item_loss(model: Variant | FullPrecision, states: Tensor, batch: Batch)
     return F.cross_entropy(model.backbone.score(states[batch.due])[:, 1:], batch.targets[batch.due] - 1)
 
 
-def profile_loss(model: Variant, profiles: Tensor, batch: Batch) -> Tensor:
-    """Mean log-loss of all targets of a cut when the profile itself scores the items."""
-    targets = batch.targets.view(len(profiles), -1)
-    logits = model.backbone.score(profiles)[:, 1:].log_softmax(-1)
+def taste_loss(model: Variant, taste: Tensor, batch: Batch) -> Tensor:
+    """Mean log-loss of all targets of a cut when `taste` [B, d], a profile or what a plan says, scores the items."""
+    targets = batch.targets.view(len(taste), -1)
+    logits = model.backbone.score(taste)[:, 1:].log_softmax(-1)
     due = targets > 0
     return -((logits.gather(1, (targets - 1).clamp(min=0)) * due).sum() / due.sum())
 
@@ -97,7 +97,9 @@ def training_loss(model: Variant | FullPrecision, batch: Batch, options: Options
     own = model.plan(profiles)
     loss = next_item_loss(model, model.states(profiles, own.codes, own.gates, batch.windows), batch)
     if options.aux:
-        loss = loss + options.aux * profile_loss(model, profiles, batch)
+        loss = loss + options.aux * taste_loss(model, profiles, batch)
+    if options.paux:
+        loss = loss + options.paux * taste_loss(model, model.read(*own), batch)
     if options.margin:
         profiles = model.profiles(batch.history)
         codes, gates = (part.roll(1, 0) for part in model.plan(profiles))  # that of the neighbour in the batch

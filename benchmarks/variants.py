@@ -43,17 +43,28 @@ class Options:
     sort: int = option(0, "1: tiers relaxed by soft sorting instead of soft thresholds", (0, 1))
     rank: int = option(0, "of the filter level's hypernetwork; 0 for full")
     bias: int = option(0, "1: a learned bias for each bit-width of a channel, added to the shared one", (0, 1))
+    post: int = option(
+        0,
+        "of Caser, a bias for each bit-width of a channel after pooling and dropout; 1: besides, 2: in place of "
+        "the shared ones",
+        (0, 1, 2),
+    )
     gain: int = option(0, "a learned gain for each bit-width; 1: of a channel, 2: of a layer", (0, 1, 2))
     margin: float = option(0.0, "weight of a loss that falls as own plans get ahead of strangers'")
     noise: float = option(0.0, "logistic noise on the scores of channels in training, times a standard one")
     aux: float = option(0.0, "weight of a next-item loss on the profile itself")
+    paux: float = option(0.0, "weight of a next-item loss on the plan itself, through a head that training alone has")
+    binit: float = option(0.02, "standard deviation of the tables of --bias at the start")
     enc: str = option(
         "last",
         "profile: last state of the GRU, mean state, both mapped (cat), or last state and item embeddings mapped (emb)",
         ("last", "mean", "cat", "emb"),
     )
     resid: int = option(
-        0, "1: a map of the profile is added to SASRec's input, or Caser's output: what it could bring at best", (0, 1)
+        0,
+        "1: a map of the profile is added to SASRec's input, or Caser's output: what it could bring at best; "
+        "2: a map of the plan's codes, to Caser's output",
+        (0, 1, 2),
     )
     epochs: int = option(20, "at most")
     patience: int = option(8, "epochs without a better ndcg@10")
@@ -83,7 +94,9 @@ class Options:
                 "hdrop",
             } & self.changed().keys()
             return f"--{min(ideas)} needs plans: it does nothing with --method full" if ideas else None
-        return None
+        if self.post and self.backbone != "caser":
+            return "--post is for --backbone caser"
+        return "--resid 2 is for --backbone caser" if self.resid == 2 and self.backbone != "caser" else None
 
 
 class RicherEncoder(nn.Module):
@@ -140,6 +153,17 @@ def soft_tiers(scores: Tensor, beta: float, temperature: float) -> Tensor:
     return torch.stack([1 - upper - lower, lower, torch.zeros_like(upper), upper], dim=-1)
 
 
+class AfterDropout(nn.Dropout):
+    """Caser's dropout on its responses, to which what a plan adds comes after it."""
+
+    added: Tensor | None = None  # [N, responses] of the pass that comes
+
+    def forward(self, responses: Tensor) -> Tensor:
+        """Dropout of `responses` [N, T, F], and what was added."""
+        dropped: Tensor = super().forward(responses)
+        return dropped if self.added is None else dropped + self.added[:, None]
+
+
 class Variant(ChordModel):
     """CHORD with the ideas of `options`."""
 
@@ -151,17 +175,24 @@ class Variant(ChordModel):
             self.encoder = RicherEncoder(spec.dim, options.enc)  # type: ignore[assignment]
         self.bias_tables, self.gain_tables = nn.ParameterList(), nn.ParameterList()  # a table per layer, or none
         if options.bias:
-            self.bias_tables.extend(torch.randn(layer.channels, levels) * 0.02 for layer in layers)
+            self.bias_tables.extend(torch.randn(layer.channels, levels) * options.binit for layer in layers)
         if options.gain:
             rows = [layer.channels if options.gain == 1 else 1 for layer in layers]
             self.gain_tables.extend(torch.zeros(channels, levels) for channels in rows)
+        self.post_tables = nn.ParameterList()
+        if options.post:
+            self.backbone.dropout = AfterDropout(options.drop)
+            self.backbone.biases.requires_grad_(options.post == 1)  # else 0, as they begin
+            self.post_tables.extend(torch.randn(layer.channels, levels) * options.binit for layer in layers)
+        self.reader = nn.Linear(spec.layout.channels * levels, spec.dim) if options.paux or options.resid == 2 else None
         self.exit: nn.Linear | None = None
+        self.reads = options.resid == 2
         if options.rank:
             narrow = (nn.Linear(spec.dim, options.rank), nn.Linear(options.rank, spec.layout.channels))
             self.importance.filters = nn.Sequential(*narrow)  # type: ignore[assignment]
         if options.resid and spec.backbone == "sasrec":
             self.backbone.dropout = Entrance(spec.dim, options.drop)
-        elif options.resid:
+        elif options.resid == 1:
             self.exit = nn.Linear(spec.dim, spec.dim)
 
     def profiles(self, history: Tensor) -> Tensor:
@@ -188,14 +219,32 @@ class Variant(ChordModel):
             return Plan(codes, gates)
         return refine(codes, gates, layer_scores, layout, self.temperature)
 
+    def read(self, codes: Tensor, gates: Tensor | None) -> Tensor:
+        """What a plan says of its user's taste, [B, d]: a linear map of its codes, straight through."""
+        assert self.reader is not None
+        hot = F.one_hot(codes.long(), len(self.spec.levels)).float()
+        taste: Tensor = self.reader((hot if gates is None else hot + gates - gates.detach()).flatten(1))
+        return taste
+
+    def posts(self, codes: Tensor, gates: Tensor | None) -> Tensor:
+        """What a plan adds to Caser's responses, [B, F]; that of a vertical filter goes to all its dimensions."""
+        hot = F.one_hot(codes.long(), len(self.spec.levels)).float()
+        hot = hot if gates is None else hot + gates - gates.detach()
+        parts = zip(hot.split(self.spec.layout.widths, dim=1), self.post_tables, strict=True)
+        added = [(part * table).sum(-1) for part, table in parts]
+        return torch.cat([*added[:-1], added[-1].repeat(1, self.spec.dim)], 1)
+
     def states(self, profiles: Tensor, codes: Tensor, gates: Tensor | None, windows: Tensor) -> Tensor:
         """States [N, w, d] of `windows` [N, w] under given plans, the input shifted by `profiles` where it is."""
         if isinstance(self.backbone.dropout, Entrance):
             self.backbone.dropout.profiles = profiles
+        if isinstance(self.backbone.dropout, AfterDropout):
+            self.backbone.dropout.added = self.posts(codes, gates).repeat_interleave(len(windows) // len(codes), 0)
         states = self.with_plan(codes, gates, windows)
-        if self.exit is None:
+        if not self.reads and self.exit is None:
             return states
-        return states + self.exit(profiles).repeat_interleave(len(states) // len(profiles), 0)[:, None]
+        added = self.read(codes, gates) if self.exit is None else self.exit(profiles)
+        return states + added.repeat_interleave(len(states) // len(profiles), 0)[:, None]
 
     def with_plan(self, codes: Tensor, gates: Tensor | None, windows: Tensor) -> Tensor:
         """As the base class's, with what the tables hold for the bit-width of each channel."""

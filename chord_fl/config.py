@@ -18,7 +18,8 @@ from chord_fl.errors import ConfigError
 from chord_fl.trees import Tree
 from chord_fl.tuning import tuned
 
-TRAINING_VERSION = 3  # raised whenever the same configuration would train another model: old checkpoints are left alone
+# of a backbone; raised whenever the same configuration would train another model: old checkpoints are left alone
+TRAINING_VERSION = {"sasrec": 3, "caser": 4}
 _MESSAGE_BYTES = 65_520  # payload of the longest message (chord_fl.wire.frame)
 
 Ladder = Literal["2-4-6-8", "2-5-6-7"]
@@ -335,7 +336,7 @@ class Config(_Section):
         if method != "chord":  # no plans, hence none of what makes them
             model = {k: v for k, v in model.items() if k not in _OF_PLANS}
             train = {k: v for k, v in train.items() if k not in ("hypernetwork_rate", "weight_scale", "temperature")}
-        view: Tree = {"method": method, "version": TRAINING_VERSION, "seed": self.seed}
+        view: Tree = {"method": method, "version": TRAINING_VERSION[self.model.backbone], "seed": self.seed}
         if self.life.sessions > 1:  # the items of all sessions are kept from training
             view["sessions"] = self.life.sessions
         return {**view, "data": data, "model": model, "train": train}

@@ -2,9 +2,12 @@
 
 Horizontal filters of heights 1 to 5 slide over the window and keep their greatest response; vertical filters weigh the
 items of the window, dimension by dimension. The module holds what the cloud trains and ships once (item embeddings,
-biases, output layer); the filters are arguments, as SASRec's matrices are. Three deviations: there is no embedding per
-user, since a plan is to be all that tells one device from another; candidates are scored by the item embeddings
-themselves; and the output layer has no ReLU, behind which such scores could point into one orthant only.
+biases, output layer); the filters are arguments, as SASRec's matrices are.
+
+Three deviations from the original: there is no embedding per user, since a plan is to be all that tells one device from
+another; candidates are scored by the item embeddings themselves; and the output layer has no ReLU, behind which such
+scores could point into one orthant only. Switchable biases, of which a plan chooses one per channel, act behind
+rectifier, maximum and dropout: there nothing cuts off or drops what a plan says of its user (results/personalisation).
 """
 
 import math
@@ -38,6 +41,7 @@ class Caser(nn.Module):
         self.window, self.dim = window, dim
         self.items = nn.Embedding(items + 1, dim, padding_idx=0)
         layers = layouts.caser(window, dim).layers
+        self.switchable = bool(bias_rows)
         self.biases = nn.ParameterList(torch.zeros(*bias_rows, layer.channels) for layer in layers)
         self.output = nn.Linear(CASER_FILTERS * (len(layers) - 1) + CASER_VERTICAL * dim, dim)
         self.activations = Activations(len(layers), activation_bits)
@@ -50,19 +54,24 @@ class Caser(nn.Module):
         """States [N, T - w + 1, d] after each whole window of `windows` [N, T >= w] int64.
 
         See `models.linear` for the forms of `weights`; `biases` stands in for the shared ones where every device has
-        its own (fine-tuning, and switchable biases).
+        its own [B, out] (fine-tuning, and switchable biases, which are always given).
         """
         biases = list(self.biases) if biases is None else biases
+        inside = [None] * len(biases) if self.switchable else biases
         embedded = self.items(windows)
         responses = []
         for index, height in enumerate(CASER_HEIGHTS[: self.window]):
             stretches = embedded.unfold(1, height, 1).transpose(2, 3).flatten(2)  # [N, T - h + 1, h·d]
-            found = F.relu(linear(self.activations(index, stretches), weights[index], biases[index]))
+            found = F.relu(linear(self.activations(index, stretches), weights[index], inside[index]))
             responses.append(F.max_pool1d(found.transpose(1, 2), self.window - height + 1, 1).transpose(1, 2))
         whole = embedded.unfold(1, self.window, 1)  # [N, T - w + 1, d, w]
-        vertical = linear(self.activations(len(responses), whole).flatten(1, 2), weights[-1], biases[-1])
+        vertical = linear(self.activations(len(responses), whole).flatten(1, 2), weights[-1], inside[-1])
         responses.append(vertical.reshape(*whole.shape[:2], -1))
-        states: Tensor = self.output(self.dropout(torch.cat(responses, dim=-1)))
+        together = self.dropout(torch.cat(responses, dim=-1))
+        if self.switchable:
+            shifts = torch.cat([*biases[:-1], biases[-1].repeat(1, self.dim)], dim=1)  # [B, F]
+            together = together + shifts.repeat_interleave(len(together) // len(shifts), 0)[:, None]
+        states: Tensor = self.output(together)
         return states
 
     def score(self, states: Tensor) -> Tensor:

@@ -115,3 +115,25 @@ def test_training_sequences_are_one_window_longer_than_their_targets() -> None:
     shapes = {name: tuple(value.shape) for name, value in backbone.state_dict().items()}
     assert spec.backbone_shapes() == shapes
     assert math.prod(shapes["output.weight"]) == DIM * (5 * layouts.CASER_FILTERS + layouts.CASER_VERTICAL * DIM)
+
+
+@torch.no_grad()
+def test_switchable_biases_act_behind_maximum_and_dropout() -> None:
+    torch.manual_seed(0)
+    built = Caser(ITEMS, WINDOW, DIM, 0.5, bias_rows=(4,)).train()
+    some, channels = windows(6), LAYOUT.channels
+    plain = [torch.zeros(2, layer.channels) for layer in LAYOUT.layers]
+    shifted = [bias.clone() for bias in plain]
+    shifted[1][1, 3] = 2.0  # one channel of the second device
+    shifted[-1][1, 2] = -1.0
+
+    def states(biases: list[Tensor]) -> Tensor:
+        torch.manual_seed(1)  # the same entries are dropped
+        return built(some, WEIGHTS, biases)[:, 0]
+
+    difference = states(shifted) - states(plain)
+    columns = built.output.weight
+    vertical = columns[:, channels - layouts.CASER_VERTICAL :].reshape(DIM, DIM, layouts.CASER_VERTICAL)
+    expected = 2.0 * columns[:, layouts.CASER_FILTERS + 3] - vertical[:, :, 2].sum(1)
+    torch.testing.assert_close(difference[:3], torch.zeros(3, DIM))
+    torch.testing.assert_close(difference[3:], expected.expand(3, DIM), rtol=1e-4, atol=1e-5)
