@@ -1,6 +1,6 @@
 """Choose learning rate and dropout of every method: the same grid for all, on validation alone.
 
-`python benchmarks/tune.py` trains every pair of chord_fl.tuning.GRID for every method and backbone on ML-100K, seed 0,
+`python benchmarks/tune.py` trains every pair of its backbone in chord_fl.tuning.GRID for every method and backbone on ML-100K, seed 0,
 two at a time with one thread each, and writes results/tuning.csv. Finished trials are found in the cache.
 `python benchmarks/tune.py quant mbquant --backbone caser` does a part.
 """
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results/tuning.csv"))
     options = parser.parse_args()
     backbones = [options.backbone] if options.backbone else BACKBONES
-    jobs = [(b, m, *rates) for b, m, rates in product(backbones, options.methods, GRID)]
+    jobs = [(b, m, *rates) for b, m in product(backbones, options.methods) for rates in GRID[b]]
     rows = []
     with multiprocessing.get_context("spawn").Pool(options.jobs) as pool:
         for row in pool.imap(trial, jobs):
