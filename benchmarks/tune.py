@@ -1,6 +1,6 @@
 """Choose learning rate and dropout of every method: the same grid for all, on validation alone.
 
-`python benchmarks/tune.py` trains every method on ML-100K, seed 0, with every pair that chord_fl.tuning.GRID has for the
+`python benchmarks/tune.py` trains every method on ML-100K, seed 0, with every pair of chord_fl.tuning.GRID for the
 backbone, two at a time with one thread each, and writes results/tuning.csv. Finished trials are found in the cache.
 `python benchmarks/tune.py quant mbquant --backbone caser` does a part.
 """
