@@ -196,7 +196,7 @@ class PopulationConfig(_Section):
 class ClockConfig(_Section):
     """The virtual clock: when rounds end, and the constants by which exchanges cost seconds and joules.
 
-    Where each constant comes from stands in docs/population.md; those marked there are assumptions.
+    Where each constant comes from stands in docs/population.md; many are assumptions, and marked there.
     """
 
     deadline: Rate | None = Field(None, description="seconds that a round lasts at most; who is later does not count")

@@ -1,7 +1,11 @@
 """The virtual clock: what an exchange costs a phone in modelled seconds and joules. Nothing here is measured time.
 
-Every constant is a key of the configuration's section `clock`; docs/population.md says where each comes from and which
-are assumptions. `clock.cost` names a function of the same arguments that takes the place of `cost`.
+Every constant is a key of the configuration's section `clock` (docs/population.md has the table). From a source: round
+trips (RFC 9293, RFC 8446), energy of memory (Han et al., ISCA 2016) and of LTE (Huang et al., MobiSys 2012, as others
+quote it). Assumptions, by order of magnitude: latencies of 10 to 100 ms, 10^9 operations and 10^9 to 10^10 bytes of
+memory a second, watts of a core, and for Wi-Fi a tenth of a watt and a microjoule a byte.
+
+`clock.cost` names a function of the same arguments that takes the place of `cost`.
 """
 
 import importlib
