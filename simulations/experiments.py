@@ -258,7 +258,7 @@ _TIME = Experiment(
         "Population budget-phones, all there all the time, five rounds a minute apart, the download of the model in "
         f"the first. A result that takes a phone more than {DEADLINE:g} s of transfer and computing is late and does "
         "not count; a model that was downloaded late is there in the next round.",
-        "NDCG@10 is over all devices, with 0 for those without a result so far. Seconds are until so many of all "
+        "NDCG@10 is over all devices, with 0 for those without a result so far. Seconds are until 90 % of all "
         "devices had their first result. Late: the share of rows. With budgets off every device runs every method.",
     ),
 )

@@ -56,8 +56,9 @@ def curve(folder: Path) -> pd.DataFrame:
 def times(runs: pd.DataFrame) -> pd.DataFrame:
     """A row per run of `runs` (dataset, backbone, method, budgets, seed, folder), NaN for what was never reached.
 
-    ndcg@10 and served at the end, over all devices; seconds until half and 90 % of them had their first result; the
-    share of late rows; of a round of a served device the modelled seconds and joules; bytes of the run per device.
+    ndcg@10 and served at the end, over all devices; the share that had a result in the first round, and seconds until
+    90 % had one; the share of late rows; of a round of a served device the modelled seconds and joules; bytes of the
+    run per device.
     """
     lines = []
     for run in runs.to_dict("records"):
@@ -68,7 +69,8 @@ def times(runs: pd.DataFrame) -> pd.DataFrame:
             {
                 **{key: run[key] for key in _WHO},
                 **{"ndcg@10": last["ndcg@10"], "served": last["served"]},
-                **{f"seconds_to_{share}": _first(found, share / 100) for share in (50, 90)},
+                "served_first": float((good["round"] == 1).sum()) / rows["device"].nunique(),
+                "seconds_to_90": _first(found, 0.9),
                 "late": float((rows["status"] == "late").mean()),
                 **{"modelled_seconds": good["virtual_seconds"].mean(), "joules": good["joules"].mean()},
                 "bytes_per_device": float((rows["uplink_bytes"] + rows["downlink_bytes"]).sum())
@@ -100,11 +102,17 @@ def draw(curves: pd.DataFrame, note: str = "") -> Figure:
         grid = np.geomspace(first / 1.2, last * 1.2, _POINTS)
         axes_of = picture.subplots(1, len(panels), sharey=True, squeeze=False)[0]
         for axes, budgets in zip(axes_of, panels, strict=True):
+            unserved = []
             for method, rows in curves[curves["budgets"] == budgets].groupby("method", sort=False):
+                if not rows["served"].any():
+                    unserved.append(str(method))
+                    continue
                 lines = np.array([_steps(part, grid) for _, part in rows.groupby("seed")])
                 colour = COLOURS.get(str(method), _OTHERS.get(str(method), OTHER))
                 axes.fill_between(grid, lines.min(axis=0), lines.max(axis=0), color=colour, alpha=0.15, linewidth=0)
                 axes.plot(grid, lines.mean(axis=0), color=colour, linewidth=1.8, label=str(method))
+            if unserved:
+                axes.text(0.03, 0.04, f"{', '.join(unserved)}: no device has a result", transform=axes.transAxes)
             axes.set_title(_PANELS.get(str(budgets), str(budgets)), loc="left")
             axes.set_xscale("log")
             ticks = {at: name for at, name in _TICKS.items() if grid[0] <= at <= grid[-1]}

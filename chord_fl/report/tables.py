@@ -58,6 +58,7 @@ _FOUR_DECIMALS = (
     "high",
     "served",
     "share_asked",
+    "served_first",
     "late",
 )
 
