@@ -8,7 +8,6 @@ from chord_fl.config import Config
 from chord_fl.device import clock
 from chord_fl.device.availability import online
 from chord_fl.device.population import NAMED, Traits, traits
-from chord_fl.device.population_files import read_clients
 from chord_fl.device.resources import slot_bytes
 from chord_fl.errors import ConfigError
 from chord_fl.models.counts import reference_spec
@@ -38,11 +37,8 @@ def check_population(config: Config, devices: int) -> None:
 
 
 def _place(source: str, phones: Traits, device: int) -> str:
-    """Where a population says what memory a device has, as its author would look for it."""
-    if source in NAMED:
+    """Where a population says what memory a device has: a table by row; FedScale's clients have none of their own."""
+    if source in NAMED or Path(source).suffix.lower() == ".json":
         return source
-    if Path(source).suffix.lower() == ".json":  # of FedScale's clients the RAM follows from the speed
-        names = list(read_clients(Path(source), "population"))
-        return f"{source}, client {names[device]}, field computation"
     column = "memory_bytes" if np.isfinite(phones.memory_bytes).any() else "ram_gb"
     return f"{source}, row {device + 1}, column {column}"
