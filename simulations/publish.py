@@ -22,7 +22,7 @@ from chord_fl.report.param import param_table
 from chord_fl.report.personalisation import windows
 from chord_fl.report.tables import FIGURES, beside_paper, summarise, write_table
 from simulations import prepare, reproduce
-from simulations.experiments import EXPERIMENTS, STATISTICS, Experiment, named
+from simulations.experiments import DEADLINE, EXPERIMENTS, STATISTICS, Experiment, named
 from simulations.pool import duration
 from simulations.reproduce import Make, Run, carry_out, describe, runs_of, todo
 
@@ -206,6 +206,7 @@ def _time(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: list
     written = write_table(summary, folder, experiment.name, experiment.title, notes)
     keys = ["dataset", *experiment.by, "seed"]
     parts = [served.curve(run["folder"]).assign(**{key: run[key] for key in keys}) for run in frame.to_dict("records")]
+    note += f"; who takes more than {DEADLINE:g} s has a result in the next round, a minute later"
     return written + served.figure(pd.concat(parts, ignore_index=True), folder, note)
 
 

@@ -112,7 +112,7 @@ def draw(curves: pd.DataFrame, note: str = "") -> Figure:
                 axes.fill_between(grid, lines.min(axis=0), lines.max(axis=0), color=colour, alpha=0.15, linewidth=0)
                 axes.plot(grid, lines.mean(axis=0), color=colour, linewidth=1.8, label=str(method))
             if unserved:
-                axes.text(0.03, 0.04, f"{', '.join(unserved)}: no device has a result", transform=axes.transAxes)
+                axes.text(0.03, 0.92, f"{', '.join(unserved)}: no device has a result", transform=axes.transAxes)
             axes.set_title(_PANELS.get(str(budgets), str(budgets)), loc="left")
             axes.set_xscale("log")
             ticks = {at: name for at, name in _TICKS.items() if grid[0] <= at <= grid[-1]}
