@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from chord_fl.report.drawing import COLOURS, OTHER, STYLE, save, write_title
 
 _WHO = ["dataset", "backbone", "method", "budgets", "seed"]
-_POINTS = 600  # of a drawn line
+_POINTS = 250  # of a drawn line
 _TICKS = {
     0.5: "0.5 s",
     1: "1 s",
