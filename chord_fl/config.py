@@ -197,11 +197,14 @@ class PopulationConfig(_Section):
 class ClockConfig(_Section):
     """The virtual clock: when rounds end, and the constants by which exchanges cost seconds and joules.
 
-    Where each constant comes from stands in docs/population.md; those marked there are assumptions.
+    Where each constant comes from stands in docs/population.md; many are assumptions, and marked there.
     """
 
     deadline: Rate | None = Field(None, description="seconds that a round lasts at most; who is later does not count")
     interval: Amount = Field(0.0, description="least seconds between the starts of two rounds")
+    cost: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] = Field(
+        "chord_fl.device.clock:cost", description="MODULE:FUNCTION that models an exchange"
+    )
     round_trips: Amount = Field(3.0, description="of a connection: TCP, TLS 1.3, and the request itself")
     wifi_latency: Amount = Field(0.03, description="seconds of a round trip, unmetered")
     cellular_latency: Amount = Field(0.07, description="seconds of a round trip, metered")

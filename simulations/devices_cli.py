@@ -38,7 +38,9 @@ def devices(
     from chord_fl.report import population as report
     from simulations import console
     from simulations.devices_table import devices_table
+    from simulations.population import check_population
 
+    check_population(config, count)
     frame = devices_table(config, count)
     quantiles = report.quantiles(frame)
     table = Table("", *(Column(name, justify="right") for name in quantiles.columns))

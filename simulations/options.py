@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from chord_fl.config import Config, make_config
+from chord_fl.config import Config
 from chord_fl.errors import ConfigError
-from chord_fl.trees import Tree, overlay
-from simulations.settings import merged, read_file
+from chord_fl.trees import Tree
+from simulations.settings import checked, merged, read_file
 from simulations.settings import preset as preset_tree
 from simulations.settings import recipe as recipe_tree
 
@@ -151,7 +151,7 @@ def resolve(
         tree = merged(tree, recipe_tree(recipe))
     changes = dict(_assignment(text) for text in settings or [])
     changes |= {KEYS[name]: value for name, value in flags.items() if value is not None}
-    return make_config(overlay(tree, changes))
+    return checked(tree, changes, config)
 
 
 def _assignment(text: str) -> tuple[str, Any]:

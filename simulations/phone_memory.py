@@ -9,6 +9,7 @@ from flwr.app import ConfigRecord, Context
 from chord_fl.device.phones import Memory
 
 _KEY = "phones"
+_EACH = tuple(field.name for field in fields(Memory)[2:])  # with a number per phone; round and time are one for all
 
 
 def recall(context: Context, count: int) -> Memory:
@@ -18,12 +19,11 @@ def recall(context: Context, count: int) -> Memory:
     if record is None:
         return fresh
     kept: dict[str, Any] = dict(record)
-    names = [field.name for field in fields(Memory)[1:]]
-    arrays = {name: np.frombuffer(kept[name], dtype=getattr(fresh, name).dtype).copy() for name in names}
-    return Memory(kept["round"], **arrays)
+    arrays = {name: np.frombuffer(kept[name], dtype=getattr(fresh, name).dtype).copy() for name in _EACH}
+    return Memory(kept["round"], kept["time"], **arrays)
 
 
 def remember(context: Context, memory: Memory) -> None:
     """Keep it for the next message."""
-    arrays = {field.name: getattr(memory, field.name).tobytes() for field in fields(Memory)[1:]}
-    context.state[_KEY] = ConfigRecord({"round": memory.round, **arrays})
+    arrays = {name: getattr(memory, name).tobytes() for name in _EACH}
+    context.state[_KEY] = ConfigRecord({"round": memory.round, "time": memory.time, **arrays})

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import platformdirs
 
@@ -20,15 +19,11 @@ from chord_fl.config import Config
 from chord_fl.data import dataset
 from chord_fl.data.dataset import Dataset
 from chord_fl.data.interactions import Interactions, earlier
-from chord_fl.device.availability import online
-from chord_fl.device.population import NAMED, traits
-from chord_fl.device.resources import slot_bytes
 from chord_fl.errors import CheckpointError, ChordError, ConfigError
-from chord_fl.models.counts import reference_spec
-from chord_fl.quantization.packed import packed_bytes
 from chord_fl.report.record import Record
 from chord_fl.trees import write_toml
 from simulations.locks import lock
+from simulations.population import check_population
 from strategies import STRATEGIES
 from strategies.base import DeviceStrategy, Shipment
 
@@ -72,29 +67,8 @@ def check(config: Config) -> Dataset:
         raise ConfigError(
             f"simulation.devices_per_node = {config.simulation.devices_per_node}: there are only {found.users} devices"
         )
-    _check_population(config, found)
+    check_population(config, found.users)
     return found
-
-
-def _check_population(config: Config, found: Dataset) -> None:
-    """Read the files of the population; where budgets bind, some device must hold the smallest variant.
-
-    Raises ChordError.
-    """
-    source, seed = config.population.source, config.seed
-    phones = traits(source, seed, 0, found.users)
-    online(config.population.availability, seed, 0, 1, 0.0)
-    layout = reference_spec(config.model, found.items, seed).layout
-    narrowest = np.full((1, layout.channels), config.model.levels[0])
-    smallest = int(packed_bytes(narrowest, layout.sizes)[0])
-    slots = slot_bytes(phones, 4 * layout.weights)
-    if config.population.constrain and slots.max() < smallest:
-        best, column = int(slots.argmax()), "memory_bytes" if np.isfinite(phones.memory_bytes).any() else "ram_gb"
-        where = source if source in NAMED else f"{source}, row {best + 1}, column {column}"
-        raise ConfigError(
-            f"population {where}: no device can hold the smallest variant of {smallest:,} bytes; "
-            f"the most that one has is {slots[best]:,.0f}"
-        )
 
 
 def make_folder(folder: Path) -> Path:

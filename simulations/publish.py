@@ -16,12 +16,13 @@ from chord_fl.config import Config
 from chord_fl.data import dataset as data_sets
 from chord_fl.errors import ChordError
 from chord_fl.report import budgets, figures, life, paper, served
+from chord_fl.report.labels import proper
 from chord_fl.report.paired import control_tests, paired_tests, user_intervals
 from chord_fl.report.param import param_table
 from chord_fl.report.personalisation import windows
 from chord_fl.report.tables import FIGURES, beside_paper, summarise, write_table
 from simulations import prepare, reproduce
-from simulations.experiments import EXPERIMENTS, STATISTICS, Experiment, named
+from simulations.experiments import DEADLINE, EXPERIMENTS, STATISTICS, Experiment, named
 from simulations.pool import duration
 from simulations.reproduce import Make, Run, carry_out, describe, runs_of, todo
 
@@ -180,7 +181,7 @@ def _tests(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: lis
 
 def _budget(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: list[str], note: str) -> list[Path]:
     lines = budgets.by_budget(frame)
-    by = ["dataset", *experiment.by]
+    by, notes = ["dataset", *experiment.by], [*notes[:1], _table6(), *notes[1:]]
     summary = beside_paper(summarise(lines, by), paper.table("table6"), by)
     written = write_table(summary, folder, experiment.name, experiment.title, notes)
     paired = budgets.steps(frame)
@@ -189,11 +190,23 @@ def _budget(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: li
     return written + budgets.figure(lines, folder, note)
 
 
+def _table6() -> str:
+    """The lines of the paper's Table 6 that belong beside it: of other data sets, since it has no other."""
+    theirs = paper.table("table6").query("training_bits == 3").sort_values("deployment_bits", ascending=False)
+    parts = []
+    for name, rows in theirs.groupby("dataset", sort=False):
+        figures_ = ", ".join(f"{value:.4f}" for value in rows["ndcg@10"])
+        bits = ", ".join(f"{value:g}" for value in rows["deployment_bits"])
+        parts.append(f"{proper(str(name))} {figures_} NDCG@10 at {bits} bits")
+    return f"The paper's Table 6, trained at 3 bits (Caser; it has no ML-100K): {'; '.join(parts)}."
+
+
 def _time(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: list[str], note: str) -> list[Path]:
     summary = summarise(served.times(frame), ["dataset", *experiment.by])
     written = write_table(summary, folder, experiment.name, experiment.title, notes)
     keys = ["dataset", *experiment.by, "seed"]
     parts = [served.curve(run["folder"]).assign(**{key: run[key] for key in keys}) for run in frame.to_dict("records")]
+    note += f"; who takes more than {DEADLINE:g} s has a result in the next round, a minute later"
     return written + served.figure(pd.concat(parts, ignore_index=True), folder, note)
 
 

@@ -64,8 +64,8 @@ def reproduce(
     WHAT is table1 to table6 or figure3 to figure5, as the paper numbers them; param, its column Param from arithmetic
     alone, for all backbones and data sets, as CSV; peer, the base beside RecBole's modules; personalisation and
     windows, own plans against strangers' and trained weights at short and long windows; budget, Table 6 read off a
-    population of tight phones; time, accuracy over a day of virtual time; life, accuracy and bytes over ten sessions
-    (docs/life.md); or all of the paper's.
+    population of tight phones; time, accuracy over virtual time on slow phones; life, accuracy and bytes over ten
+    sessions (docs/life.md); or all of the paper's.
 
     Interrupt it at any time; the same command goes on from there. Results are CSV and Markdown, figures also PNG and
     SVG, in OUT/DATASET; the runs they come from are in OUT/DATASET/runs.

@@ -58,9 +58,28 @@ def from_run_config(run_config: Mapping[str, Any]) -> Config:
     """
     given = {key: value for key, value in run_config.items() if value != ""}
     tree = preset(str(given.get("preset", "laptop")))
-    if "config" in given:
-        tree = merged(tree, read_file(Path(str(given["config"]))))
-    return make_config(overlay(tree, {key: value for key, value in given.items() if key not in _NOT_OURS}))
+    file = Path(str(given["config"])) if "config" in given else None
+    if file is not None:
+        tree = merged(tree, read_file(file))
+    return checked(tree, {key: value for key, value in given.items() if key not in _NOT_OURS}, file)
+
+
+def checked(tree: Tree, changes: Mapping[str, Any], file: Path | None) -> Config:
+    """`tree`, in which `file` lies, with dotted `changes` over it. Raises ConfigError, which names a file at fault."""
+    try:
+        return make_config(overlay(tree, changes))
+    except ConfigError as error:
+        if file is not None and _complaint(tree) == str(error):  # it is there without the changes
+            raise ConfigError(f"config file {file}: {error}") from error
+        raise
+
+
+def _complaint(tree: Tree) -> str:
+    try:
+        make_config(tree)
+    except ConfigError as error:
+        return str(error)
+    return ""
 
 
 def read_file(path: Path) -> Tree:

@@ -38,6 +38,7 @@ from chord_fl.trees import describe_difference, overlay, read_toml, write_toml
         ("seed", 2**32, "less than 4294967296"),
         ("strategy", 3, "valid string"),
         ("data", 5, "valid dictionary"),
+        ("clock.cost", "my_clock.cost", "pattern"),
     ],
 )
 def test_a_bad_value_is_refused_in_one_line(key: str, value: object, allowed: str) -> None:
@@ -207,7 +208,8 @@ OTHER: dict[str, Any] = {
     "population.availability": "diurnal",
     "population.constrain": False,
     "clock.deadline": 9.0,
-    **{f"clock.{name}": 0.25 for name in ClockConfig.model_fields if name != "deadline"},
+    "clock.cost": "my_clock:cost",
+    **{f"clock.{name}": 0.25 for name in ClockConfig.model_fields if name not in ("deadline", "cost")},
     **{f"faults.{name}": 0.25 for name in FaultsConfig.model_fields},
     "static.bits": 4,
     "finetune.steps": 3,

@@ -1,10 +1,17 @@
 """The virtual clock: what an exchange costs a phone in modelled seconds and joules. Nothing here is measured time.
 
-Every constant is a key of the configuration's section `clock`; docs/population.md says where each comes from and which
-are assumptions. To replace the model, replace `cost`.
+Every constant is a key of the configuration's section `clock` (docs/population.md has the table). From a source: round
+trips (RFC 9293, RFC 8446), energy of memory (Han et al., ISCA 2016) and of LTE (Huang et al., MobiSys 2012, as others
+quote it). Assumptions, by order of magnitude: latencies of 10 to 100 ms, 10^9 operations and 10^9 to 10^10 bytes of
+memory a second, watts of a core, and for Wi-Fi a tenth of a watt and a microjoule a byte.
+
+`clock.cost` names a function of the same arguments that takes the place of `cost`.
 """
 
+import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +19,7 @@ from numpy.typing import NDArray
 from chord_fl.config import ClockConfig
 from chord_fl.device.resources import Resources
 from chord_fl.device.states import State
+from chord_fl.errors import ConfigError
 
 Floats = NDArray[np.float64]
 
@@ -54,3 +62,20 @@ def cost(load: Load, score: Floats, resources: Resources, state: State, constant
     radio = np.where(state.metered, cellular, wifi)
     joules = radio + c.processor_watts * compute + c.memory_joules * np.asarray(load.read_bytes)
     return Cost(transfer + compute, joules)
+
+
+Model = Callable[[Load, Floats, Resources, State, ClockConfig, bool], Cost]
+
+
+@lru_cache(maxsize=2)
+def model(name: str) -> Model:
+    """The function that `clock.cost` names, MODULE:FUNCTION: `cost`, or one of the user's own. Raises ConfigError."""
+    module, _, function = name.partition(":")
+    try:
+        found: Model = getattr(importlib.import_module(module), function)
+    except Exception as error:  # a module of the user's may raise anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ConfigError(f"clock.cost = {name!r}: {reason}; allowed: MODULE:FUNCTION that can be imported") from error
+    if not callable(found):
+        raise ConfigError(f"clock.cost = {name!r}: {function} is no function")
+    return found

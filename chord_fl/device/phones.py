@@ -20,7 +20,7 @@ from chord_fl.device.clock import Load
 from chord_fl.device.faults import Faults, damaged, faults
 from chord_fl.device.population import Traits, traits
 from chord_fl.device.resources import Resources, bandwidth_bytes, pressed
-from chord_fl.device.states import State, state
+from chord_fl.device.states import State, recharged, state
 from chord_fl.models.layouts import Layout
 from chord_fl.status import Status
 
@@ -32,8 +32,9 @@ class Memory:
     """What phones remember from one message to the next, [B] each."""
 
     round: int
+    time: float  # virtual seconds, up to which batteries have charged
     provisioned: NDArray[np.int64]  # the round in which each downloaded its model; 0 if not yet
-    drained: NDArray[np.float64]  # joules that the simulation used since the battery last charged
+    drained: NDArray[np.float64]  # joules that the simulation used and charging has not brought back
     moved: NDArray[np.int64]  # bytes in this round
     elapsed: NDArray[np.float64]  # seconds of this round
 
@@ -41,12 +42,16 @@ class Memory:
     def fresh(cls, count: int) -> "Memory":
         """Of phones that have never taken part."""
         zeros = np.zeros(count)
-        return cls(0, zeros.astype(np.int64), zeros.copy(), zeros.astype(np.int64), zeros.copy())
+        return cls(0, 0.0, zeros.astype(np.int64), zeros.copy(), zeros.astype(np.int64), zeros.copy())
 
     def enter(self, round: int) -> None:
         """Begin a round."""
         if round != self.round:
             self.round, self.moved, self.elapsed = round, np.zeros_like(self.moved), np.zeros_like(self.elapsed)
+
+    def charge(self, joules: NDArray[np.float64], until: float) -> None:
+        """Bring back so many joules, as far as they are missing."""
+        self.drained, self.time = np.maximum(self.drained - joules, 0.0), until
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,9 @@ class Phones:
     @cached_property
     def state(self) -> State:
         """What they are doing."""
-        now = state(self.traits, self.config.seed, self.first, self.time)
-        self.memory.drained[now.charging] = 0.0
+        if self.time > self.memory.time:
+            since = self.memory.time
+            self.memory.charge(recharged(self.traits, self.config.seed, self.first, since, self.time), self.time)
         return state(self.traits, self.config.seed, self.first, self.time, self.memory.drained)
 
     @cached_property
@@ -206,7 +212,7 @@ class Exchange:
         """Account for the seconds and joules; some batteries do not last, and some phones are gone by now."""
         phones, rows, memory = self.phones, self.rows, self.phones.memory
         now, found, constants = phones.state.of(rows), phones.resources.of(rows), phones.config.clock
-        spent = clock.cost(self._load, phones.traits.score[rows], found, now, constants, last)
+        spent = clock.model(constants.cost)(self._load, phones.traits.score[rows], found, now, constants, last)
         left = now.battery * phones.traits.battery_joules[rows]
         empty = spent.joules >= left
         if last:

@@ -49,6 +49,11 @@ def read_phones(path: Path) -> dict[str, NDArray[np.float64]]:
     names = [*range(1, len(frame) + 1)]
     known = {name: limits for name, limits in {**_REQUIRED, **_MEMORY, **_OPTIONAL}.items() if name in frame}
     columns = {name: _column(path, "row", names, name, frame[name], limits) for name, limits in known.items()}
+    if {"metered", "metered_bytes"} <= set(columns):
+        stuck = (columns["metered"] == 1) & (columns["metered_bytes"] == 0)
+        if stuck.any():
+            where = f"population {path}, row {int(stuck.argmax()) + 1}, column metered_bytes"
+            raise DataError(f"{where}: found 0, allowed: more than 0 where metered is 1, or nothing is ever moved")
     return columns
 
 

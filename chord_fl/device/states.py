@@ -35,14 +35,10 @@ def state(traits: Traits, seed: int, first: int, seconds: float, drained: NDArra
 
     A battery goes round once a day: from 5 % it charges for the device's share of the time, and from full it is used up
     evenly. Where on this round a device stands at time 0 is drawn so that the level is uniform. `drained` [B] joules,
-    which the simulation itself used since the device last charged, come on top.
+    which the simulation itself used and `recharged` has not brought back, come off that.
     """
-    count = len(traits.charging)
-    level = uniform(seed, "device moment 1", first, count, 2)[:, 1]
-    plugged_in = uniform(seed, "device battery", first, count, 1)[:, 0] < traits.charging
-    share = traits.charging
-    begin = np.where(plugged_in, share * level, share + (1 - share) * (1 - level))
-    place = (begin + seconds / DAY) % 1.0
+    count, share = len(traits.charging), traits.charging
+    place = _turns(traits, seed, first, seconds) % 1.0
     charging = place < share
     with np.errstate(divide="ignore", invalid="ignore"):
         height = np.where(charging, place / share, 1 - (place - share) / (1 - share))
@@ -51,3 +47,24 @@ def state(traits: Traits, seed: int, first: int, seconds: float, drained: NDArra
         battery = np.maximum(battery - drained / traits.battery_joules, 0.0)
     drawn = uniform(seed, f"device state {int(seconds // _HOUR)}", first, count, 2)
     return State(battery, charging, drawn[:, 0] < traits.metered, drawn[:, 1] < traits.busy)
+
+
+def recharged(traits: Traits, seed: int, first: int, since: float, until: float) -> NDArray[np.float64]:
+    """Joules that charging between two virtual times gives back of what the simulation used, at most, [B].
+
+    Assumption: they return as fast as the battery's own level rises, while it rises; never to one that never charges.
+    """
+    share = traits.charging
+    turns = np.stack([_turns(traits, seed, first, moment) for moment in (since, until)])
+    days = np.diff(np.floor(turns) * share + np.minimum(turns % 1.0, share), axis=0)[0]
+    rise = (1 - LEAST_BATTERY) * traits.battery_joules
+    return np.asarray(np.divide(rise * days, share, out=np.zeros_like(days), where=share > 0))
+
+
+def _turns(traits: Traits, seed: int, first: int, seconds: float) -> NDArray[np.float64]:
+    """Where each device stands on its battery's daily round, and the days gone by, [B]; it begins to charge at 0."""
+    count, share = len(traits.charging), traits.charging
+    level = uniform(seed, "device moment 1", first, count, 2)[:, 1]
+    plugged_in = uniform(seed, "device battery", first, count, 1)[:, 0] < share
+    begin = np.where(plugged_in, share * level, share + (1 - share) * (1 - level))
+    return np.asarray(begin + seconds / DAY)

@@ -25,7 +25,8 @@ FIGURES = (
     *METRICS,
     *("ndcg@10_stranger", "average_bits", "param_mbit"),
     *("adaptation_bytes", PER_DEVICE, "downlink_bytes", "uplink_bytes", "devices"),
-    *("share_asked", "served", "hours_to_50", "hours_to_90", "modelled_seconds", "joules", "bytes_per_device"),
+    *("share_asked", "served", "served_first", "seconds_to_90", "late"),
+    *("modelled_seconds", "joules", "bytes_per_device"),
 )
 ACCURACY = (*METRICS, "ndcg@10_stranger")
 # the columns that tell the lines of a table apart; they are never averaged, and lead each line
@@ -49,6 +50,8 @@ _FOUR_DECIMALS = (
     "high",
     "served",
     "share_asked",
+    "served_first",
+    "late",
 )
 
 

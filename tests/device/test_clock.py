@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chord_fl.config import ClockConfig
-from chord_fl.device.clock import Load, cost
+from chord_fl.device.clock import Load, cost, model
 from chord_fl.device.resources import Resources
 from chord_fl.device.states import State
+from chord_fl.errors import ConfigError
 
 PLAIN = ClockConfig()
 
@@ -65,3 +66,10 @@ def test_more_of_anything_costs_no_less(down: int, up: int, operations: float, r
         assert longer >= seconds and hotter >= joules
     assert spent(load, score=2000.0, metered=metered)[0] <= seconds
     assert spent(load, link=2e6, metered=metered)[0] <= seconds
+
+
+def test_the_model_is_the_function_that_the_configuration_names() -> None:
+    assert model(PLAIN.cost) is cost
+    for name in ("no_such_module:cost", "chord_fl.device.clock:nothing", "chord_fl.device.availability:DAY"):
+        with pytest.raises(ConfigError, match=r"clock\.cost = "):
+            model(name)

@@ -77,6 +77,10 @@ BAD: dict[str, tuple[Callable[[pd.DataFrame], pd.DataFrame], str]] = {
     "infinite": (lambda f: f.assign(ram_gb=[1.0, np.inf, 3.0]), "row 2, column ram_gb: found inf"),
     "a word": (lambda f: f.assign(score=["1", "2", "fast"]), "row 3, column score: found 'fast'"),
     "above one": (lambda f: f.assign(charging=[0.0, 1.5, 1.0]), "row 2, column charging: found 1.5"),
+    "nothing is ever moved": (
+        lambda f: f.assign(metered=[0.0, 1.0, 1.0], metered_bytes=[0, 1, 0]),
+        "row 3, column metered_bytes: found 0, allowed: more than 0 where metered is 1",
+    ),
     "no score": (lambda f: f.drop(columns="score"), "no column score; it has ram_gb, downlink, uplink"),
     "no memory": (lambda f: f.drop(columns="ram_gb"), "no column ram_gb or memory_bytes"),
     "no rows": (lambda f: f.head(0), "no rows"),

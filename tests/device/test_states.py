@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from chord_fl.device.availability import DAY
 from chord_fl.device.population import traits
-from chord_fl.device.states import LEAST_BATTERY, state
+from chord_fl.device.states import LEAST_BATTERY, recharged, state
 
 PHONES = traits("phones", 0, 0, 20_000)
 
@@ -67,3 +67,29 @@ def test_a_device_does_not_depend_on_its_company(
     alone = state(traits("commuters", seed, first + place, 1), seed, first + place, seconds)
     for name, values in vars(together).items():
         assert values[place] == getattr(alone, name)[0]
+
+
+MOMENTS = st.lists(st.floats(0, 5 * DAY), min_size=3, max_size=3).map(sorted)
+
+
+@given(MOMENTS)
+def test_what_charging_brings_back_adds_up_and_is_what_the_level_gains(moments: list[float]) -> None:
+    few = traits("phones", 0, 0, 300)
+    before, between, after = moments
+    parts = recharged(few, 0, 0, before, between) + recharged(few, 0, 0, between, after)
+    np.testing.assert_allclose(recharged(few, 0, 0, before, after), parts, atol=1e-3)
+    assert (parts >= 0).all()
+    one, other = state(few, 0, 0, before), state(few, 0, 0, after)
+    charged_all_along = one.charging & other.charging & (after - before < 0.5 * few.charging * DAY)
+    gained = (other.battery - one.battery) * few.battery_joules
+    np.testing.assert_allclose(parts[charged_all_along], gained[charged_all_along], atol=1e-3)
+    in_use = ~one.charging & ~other.charging & (after - before < 0.5 * few.charging * DAY)
+    assert (parts[in_use] == 0).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_day_brings_back_a_full_charge_or_nothing(share: float) -> None:
+    few = traits("phones", 0, 0, 50)
+    few.charging[:] = share
+    full = (1 - LEAST_BATTERY) * few.battery_joules
+    np.testing.assert_allclose(recharged(few, 0, 0, 100.0, 100.0 + DAY), full * share)

@@ -36,10 +36,11 @@ def test_a_device_counts_with_its_latest_result_from_when_it_has_it(tmp_path: Pa
     np.testing.assert_allclose(found["served"], [0, 0.25, 0.5, 0.75, 0.75])
 
 
-def test_times_are_of_those_ever_served(tmp_path: Path) -> None:
+def test_times_are_of_all_devices(tmp_path: Path) -> None:
     line = times(pd.DataFrame([run(tmp_path / "a")])).iloc[0]
     assert line["served"] == 0.75 and line["ndcg@10"] == pytest.approx(1.5 / 4)
-    assert line["hours_to_50"] == pytest.approx(5 / 3600) and line["hours_to_90"] == pytest.approx(3601 / 3600)
+    assert line["served_first"] == 0.5 and np.isnan(line["seconds_to_90"]), "a quarter never was served"
+    assert line["late"] == pytest.approx(1 / 8)
     assert line["modelled_seconds"] == pytest.approx((5 + 2 + 3 + 1) / 4)
     assert line["bytes_per_device"] == pytest.approx(800)
 
@@ -49,7 +50,7 @@ def test_nobody_served_is_no_time(tmp_path: Path) -> None:
     rows = pd.read_parquet(one["folder"] / "devices.parquet").assign(status="offline")
     rows.to_parquet(one["folder"] / "devices.parquet")
     line = times(pd.DataFrame([one])).iloc[0]
-    assert line["served"] == 0 and np.isnan(line["hours_to_50"])
+    assert line["served"] == 0 and np.isnan(line["seconds_to_90"])
 
 
 def test_the_picture_has_a_panel_for_each_kind_of_budget(tmp_path: Path) -> None:

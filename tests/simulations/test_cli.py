@@ -38,6 +38,16 @@ COMMAND = [sys.executable, "-m", "simulations.cli"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "80"}
 
 
+def in_process(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str]:
+    """The exit code and the errors of a command that does not get as far as starting anything."""
+    monkeypatch.setattr(sys, "argv", ["chord-fl", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return int(str(exit_.value.code)), capsys.readouterr().err
+
+
 def one_line_error(result: subprocess.CompletedProcess[str], *parts: str) -> None:
     """Exit code 2, and one line that holds all of `parts`, without a traceback."""
     assert result.returncode == 2, result.stderr
@@ -151,19 +161,50 @@ def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["chord-fl", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    errors = capsys.readouterr().err
-    one_line_error(subprocess.CompletedProcess(arguments, int(str(exit_.value.code)), stderr=errors), *parts)
+    code, errors = in_process(arguments, monkeypatch, capsys)
+    one_line_error(subprocess.CompletedProcess(arguments, code, stderr=errors), *parts)
     assert not list(tmp_path.iterdir())  # nothing was begun
 
 
-def test_a_population_of_which_nobody_can_hold_anything_is_refused(tmp_path: Path) -> None:
+PHONES = "ram_gb,score,downlink,uplink,metered\n"
+WORLDS = {
+    "row.csv": (f"{PHONES}4,500,1e6,1e6,0\n4,-500,1e6,1e6,0\n", "row 2, column score: found -500"),
+    "nan.csv": (f"{PHONES}4,500,,1e6,0\n", "row 1, column downlink: found nan"),
+    "share.csv": (f"{PHONES}4,500,1e6,1e6,1.5\n", "row 1, column metered: found 1.5"),
+    "capacity.json": ('{"7": {"computation": 0, "communication": 9}}', "client 7, column computation: found 0"),
+}
+TRACE = '{"8": {"active": [5, 1], "inactive": [6, 9], "finish_time": 9}}'
+
+
+@pytest.mark.parametrize("command", ["simulate", "devices"])
+@pytest.mark.parametrize("name", [*WORLDS, "trace.json"])
+def test_a_bad_file_is_one_line_with_its_place_and_exit_code_2(
+    command: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text, place = WORLDS.get(name, (TRACE, "client 8, active[1]: 1 comes before 6"))
+    (tmp_path / name).write_text(text)
+    flag = "--availability" if name == "trace.json" else "--population"
+    out = ["--out", str(tmp_path / "run")]
+    data = ["--dataset", "synthetic", "--items", "200"] if command == "simulate" else []
+    code, errors = in_process(
+        [command, *data, "--devices", "50", flag, str(tmp_path / name), *out], monkeypatch, capsys
+    )
+    one_line_error(subprocess.CompletedProcess([], code, stderr=errors), str(tmp_path / name), place)
+    assert not (tmp_path / "run").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize("command", ["simulate", "devices"])
+def test_a_population_of_which_nobody_can_hold_anything_is_refused(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     phones = {"memory_bytes": [10.0, 200.0, 30.0], "score": 1000, "downlink": 1e6, "uplink": 1e6}
     pd.DataFrame(phones).to_csv(tmp_path / "tiny.csv", index=False)
-    arguments = ["simulate", *TINY, "--population", str(tmp_path / "tiny.csv"), "--out", str(tmp_path / "run")]
-    one_line_error(chord_fl(*arguments), "tiny.csv, row 2, column memory_bytes", "720 bytes", "is 200")
+    model = ["--set", "model.blocks=1", "--set", "model.dim=16"]
+    data = ["--dataset", "synthetic", "--items", "200"] if command == "simulate" else []
+    arguments = [command, *data, *model, "--population", str(tmp_path / "tiny.csv"), "--out", str(tmp_path / "run")]
+    code, errors = in_process(arguments, monkeypatch, capsys)
+    result = subprocess.CompletedProcess(arguments, code, stderr=errors)
+    one_line_error(result, "tiny.csv, row 2, column memory_bytes", "720 bytes", "is 200")
     assert not (tmp_path / "run").exists()
 
 

@@ -143,7 +143,9 @@ def test_budget_and_time_are_populations_that_live() -> None:
     found = {columns: config for columns, config in configurations("time").items()}
     assert {method for method, _ in found} == {"chord", "static", "finetune"}
     for (_, budgets), config in found.items():
-        assert config.population.constrain == (budgets == "on") and config.population.availability == "diurnal"
+        assert config.clock.deadline is not None and config.population.availability == "always"
+        assert config.population.constrain == (budgets == "on") and config.population.source == "budget-phones"
+        assert 0 < config.clock.deadline < config.clock.interval, "what a round takes decides, not who is awake"
 
 
 def test_amazon_cd_has_the_six_blocks_of_the_paper_unless_told() -> None:

@@ -332,7 +332,9 @@ def test_budget_and_time_have_their_tables_and_figures(
         table = pd.read_csv(tmp_path / "synthetic" / f"{name}.csv")
         assert table["served"].between(0, 1).all()
         assert (tmp_path / "synthetic" / f"{name}.png").stat().st_size > 1000
-    assert set(pd.read_csv(tmp_path / "synthetic" / "time.csv")["budgets"]) == {"off", "on"}
+    time = pd.read_csv(tmp_path / "synthetic" / "time.csv")
+    assert set(time["budgets"]) == {"off", "on"} and (time["served_first"] <= time["served"]).all()
+    assert "The paper's Table 6" in (tmp_path / "synthetic" / "budget.md").read_text()
     budget = pd.read_csv(tmp_path / "synthetic" / "budget.csv")
     assert {2.0, 2.5, 3.0} <= set(budget["deployment_bits"])
     tight = budget.query("method == 'chord' and served > 0 and deployment_bits < 3")

@@ -96,6 +96,19 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str | None, why: str) 
         from_run_config({"config": str(file)})
 
 
+@pytest.mark.parametrize(("section", "key"), [("faults", "lost"), ("faults", "dropout"), ("clock", "deadline")])
+def test_a_value_of_a_file_is_blamed_on_the_file_and_one_laid_over_it_is_not(
+    tmp_path: Path, section: str, key: str
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f"[{section}]\n{key} = -1.5\n")
+    with pytest.raises(ConfigError, match=rf"^config file {file}: {section}\.{key} = -1\.5: "):
+        from_run_config({"config": str(file), "seed": 3})
+    with pytest.raises(ConfigError, match=rf"^{section}\.{key} = -2: "):
+        from_run_config({"config": str(file), f"{section}.{key}": -2})
+    assert from_run_config({"config": str(file), f"{section}.{key}": 0.5}).seed == 0
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

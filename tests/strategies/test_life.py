@@ -1,19 +1,16 @@
-"""Sessions: what each shows, who asks for a plan in it, what that costs, and what happens to what devices keep."""
+"""Sessions: what each shows, who asks for a plan in it, and what that costs."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from chord_fl.config import Config
 from chord_fl.data import dataset
 from chord_fl.data.interactions import session
-from chord_fl.device import resources, storage
+from chord_fl.device import resources
 from chord_fl.device.adaptation import fit
 from chord_fl.device.finetuning import ranks_after_finetuning
 from chord_fl.device.model import DeviceModel, unpack
@@ -22,52 +19,10 @@ from chord_fl.device.ranking import Local, local, profiles, ranks_of_plans, rank
 from chord_fl.device.states import State
 from chord_fl.metrics import strangers
 from simulations import prepare
-from strategies.base import MostDevicesFailedError
-from tests.faults import NODE_1, VICTIM, altered, edited, flipped
-from tests.inprocess import DEVICES, Finished, Hook, assert_same_results, only, simulate, small
+from tests.inprocess import DEVICES, Finished, assert_same_results, simulate, small
+from tests.lives import LONG, PLAN, PROFILE, SESSIONS, Make, Run, of, results
 
-SESSIONS = 4
-LONG = 12  # sessions for which some users have done too little: the shortest have 12 items
 COSTS = ("virtual_seconds", "joules", "battery")
-HEADER, PROFILE, PLAN = 16, 16 + 2 * 16, 16 + 5 * 16 // 4
-
-Make = Callable[..., Config]
-Run = Callable[..., Finished]
-
-
-@pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """A configuration of several sessions; all of as many share a checkpoint."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-
-    def make(sessions: int = SESSIONS, **changes: Any) -> Config:
-        return small(folder / str(sessions), life__sessions=sessions, **changes)
-
-    return make
-
-
-@pytest.fixture(scope="module")
-def run(life: Make, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Simulate such a configuration; the same one only once."""
-    done: dict[str, Finished] = {}
-
-    def simulated(refresh: str = "always", sessions: int = SESSIONS, **changes: Any) -> Finished:
-        config = life(sessions, life__refresh=refresh, **changes)
-        key = config.model_dump_json()
-        if key not in done:
-            done[key] = simulate(config, tmp_path_factory.mktemp("run"))
-        return done[key]
-
-    return simulated
-
-
-def of(finished: Finished, number: int) -> pd.DataFrame:
-    return finished.devices[finished.devices["round"] == number].set_index("device")
-
-
-def results(finished: Finished) -> pd.DataFrame:
-    """What a device got out of a session, whatever it asked for."""
-    return finished.devices[["round", "device", "average_bits", "memory_bytes", "rank", "rank_stranger", "error"]]
 
 
 class Alone:
@@ -351,146 +306,3 @@ def test_sessions_that_leave_nothing_to_train_on_are_refused(life: Make) -> None
 
     with pytest.raises(ChordError, match=r"nothing to validate on.*life\.sessions = 500"):
         prepare.trained(life(500), "full")
-
-
-# --- faults ----------------------------------------------------------------------------------------------------------
-
-
-def in_round(number: int, act: Callable[[Message], None], kind: str) -> Hook:
-    """Do something before the messages of a kind in a round arrive."""
-
-    def hook(message: Message, place: int) -> Message:
-        request = message.content.config_records["request"] if message.has_content() else {}
-        if kind in message.metadata.message_type and request["round"] == number:
-            act(message)
-        return message
-
-    return hook
-
-
-def kept(message: Message, first: int) -> Path:
-    location = Path(str(message.content.config_records["request"]["location"]))
-    (path,) = (location.parent / storage.FOLDER).glob(f"{first}-*")
-    return path
-
-
-@pytest.mark.parametrize("kind", ["query.profile", "evaluate.plan"])
-def test_lost_storage_costs_its_devices_a_session(life: Make, run: Run, tmp_path: Path, kind: str) -> None:
-    hook = only(1, in_round(3, lambda message: kept(message, 30).unlink(), kind))
-    finished = simulate(life(life__refresh="once"), tmp_path, on_message=hook)
-    third, clean = of(finished, 3), run("once")
-    assert third.index[third["error"] != ""].tolist() == NODE_1
-    assert third.loc[NODE_1, "error"].str.startswith("storage: ").all()
-    assert (third.loc[NODE_1, ["rank", "average_bits"]] == 0).all(axis=None)
-    others = ~clean.devices["device"].isin(NODE_1)
-    columns = ["rank_stranger"]  # with fewer devices they may meet other strangers
-    pd.testing.assert_frame_equal(
-        results(finished)[others].drop(columns=columns), results(clean)[others].drop(columns=columns)
-    )
-    fourth = of(finished, 4)
-    assert fourth.index[fourth["asked"]].tolist() == NODE_1 and (fourth["error"] == "").all()
-    assert finished.summary["failures"] == len(NODE_1)
-
-
-@pytest.mark.parametrize("part", ["plan", "profile"])
-def test_damaged_storage_costs_its_device_a_session(life: Make, tmp_path: Path, part: str) -> None:
-    def damage(message: Message) -> None:
-        path = kept(message, 30)
-        record = path.stat().st_size // 30
-        content = bytearray(path.read_bytes())
-        content[(VICTIM - 30) * record + 4 + (0 if part == "plan" else PLAN) + HEADER] ^= 8
-        path.write_bytes(content)
-
-    hook = only(1, in_round(2, damage, "query.profile"))
-    finished = simulate(life(life__refresh="once"), tmp_path, on_message=hook)
-    failed = finished.devices[finished.devices["error"] != ""]
-    assert failed[["round", "device"]].to_numpy().tolist() == [[2, VICTIM]]
-    assert failed["error"].iloc[0].startswith("storage: checksum: ")
-    later = finished.devices[finished.devices["asked"] & (finished.devices["round"] > 1)]
-    assert later[["round", "device"]].to_numpy().tolist() == [[3, VICTIM]]
-
-
-def test_a_first_plan_that_is_lost_is_asked_for_again(life: Make, tmp_path: Path) -> None:
-    def hook(message: Message, place: int) -> Message | None:
-        request = message.content.config_records["request"]
-        lost = place == 1 and message.metadata.message_type == "evaluate.plan" and request["round"] == 1
-        return None if lost else message
-
-    finished = simulate(life(life__refresh="once"), tmp_path, on_message=hook)
-    rows = finished.devices
-    assert rows[rows["error"] != ""]["device"].tolist() == NODE_1
-    asked = rows[rows["asked"] & (rows["round"] > 1)]
-    assert asked["round"].unique().tolist() == [2] and asked["device"].tolist() == NODE_1
-    assert rows.loc[asked.index, "drift"].isna().all() and finished.summary["refreshes"] == 0
-
-
-def test_a_damaged_refresh_leaves_the_device_with_its_old_plan(life: Make, run: Run, tmp_path: Path) -> None:
-    def damage(message: Message, place: int) -> Message:
-        request = message.content.config_records["request"]
-        return altered("plan", VICTIM, flipped)(message, place) if request["round"] == 3 else message
-
-    hook: Hook = lambda message, place: damage(message, place) if "plan" in message.metadata.message_type else message  # noqa: E731
-    finished = simulate(life(life__refresh="every:2"), tmp_path, on_message=hook)
-    rows = finished.devices.set_index(["round", "device"])
-    assert rows.index[rows["error"] != ""].tolist() == [(3, VICTIM)]
-    assert rows["asked"][4, VICTIM] and not rows["asked"].xs(4).drop(VICTIM).any()
-    clean = run("every:2").devices.set_index(["round", "device"])
-    # measured from the profile of the plan that it still holds, of the first session
-    assert rows["drift"][4, VICTIM] != clean["drift"][4, VICTIM]
-    assert rows["drift"][3, VICTIM] == clean["drift"][3, VICTIM]
-
-
-def column(name: str, value: Any) -> Callable[[RecordDict], None]:
-    def edit(content: RecordDict) -> None:
-        numbers = dict(content.metric_records["devices"])
-        numbers[name] = [value] * len(numbers["device"])  # type: ignore[arg-type]
-        content["devices"] = MetricRecord(numbers)
-
-    return edit
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        ("asked", 2, "asked: expected numbers from 0 to 1"),
-        ("asked", -1, "asked: expected numbers from 0 to 1"),
-        ("asked", 0.5, "asked: expected"),
-        ("drift", 2.5, "drift: expected numbers from 0 to 2"),
-        ("drift", float("inf"), "drift: expected"),
-    ],
-)
-def test_a_decision_that_none_can_make_costs_its_own_node_only(
-    config: Make, tmp_path: Path, name: str, value: float, reason: str
-) -> None:
-    hook = only(1, edited(column(name, value)), "query.profile")
-    rows = simulate(config(strategy="chord"), tmp_path, on_reply=hook).devices
-    assert rows[rows["error"] != ""]["device"].tolist() == NODE_1
-    assert rows["error"][VICTIM].startswith(f"malformed reply: {reason}")
-
-
-def test_who_says_it_asks_and_sends_no_profile_fails(config: Make, tmp_path: Path) -> None:
-    def empty(content: RecordDict) -> None:
-        content["payload"] = ConfigRecord({"profile": [b""] * 30})
-
-    rows = simulate(config(strategy="chord"), tmp_path, on_reply=only(1, edited(empty), "query.profile")).devices
-    assert rows[rows["error"] != ""]["device"].tolist() == NODE_1
-    assert rows["error"][VICTIM].startswith("message: found 0 bytes")
-
-
-def test_a_run_stops_when_most_of_those_who_take_part_fail(life: Make, tmp_path: Path) -> None:
-    settings = life(LONG, life__refresh="once", train__epochs=1)
-
-    def forget(message: Message) -> None:
-        location = Path(str(message.content.config_records["request"]["location"]))
-        for path in (location.parent / storage.FOLDER).iterdir():
-            path.unlink()
-
-    with pytest.raises(MostDevicesFailedError, match="round 2: .*storage: "):
-        simulate(settings, tmp_path, nodes=1, on_message=in_round(2, forget, "query.profile"))
-    rows = pd.read_parquet(tmp_path / "devices.parquet")
-    assert rows["round"].unique().tolist() == [1, 2]
-
-
-def test_storage_goes_when_the_run_ends(run: Run) -> None:
-    names = {path.name for path in run("once").folder.iterdir()}
-    assert storage.FOLDER not in names and "devices.parquet" in names

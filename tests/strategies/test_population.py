@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 from flwr.app import Context, Message
 
-from chord_fl.config import Config
+from chord_fl.config import Config, make_config
+from chord_fl.device.population import traits
+from chord_fl.device.states import state
+from chord_fl.trees import overlay
 from simulations import client_app
+from simulations.settings import preset
 from strategies.base import MostDevicesFailedError
 from strategies.rounds import IDLE_SECONDS
 from tests.inprocess import DEVICES, PACE, Finished, assert_same_results, simulate
@@ -156,6 +160,29 @@ def test_a_battery_that_is_used_up_dies(config: Make, tmp_path: Path) -> None:
     assert (two["battery"] <= one["battery"]).all(), "what a round used is missing in the next"
 
 
+def test_a_battery_gets_back_what_it_can_charge_between_rounds(config: Make, tmp_path: Path) -> None:
+    """Joules of one round, in a world where time passes between rounds and where it does not."""
+    source = file_of(tmp_path, battery_wh=1.0, charging=0.5, score=300.0)
+    changes: dict[str, Any] = {"population__source": source, "simulation__rounds": 2, "clock__processor_watts": 5000.0}
+
+    def missing(name: str, interval: float) -> pd.Series:
+        """What is missing of the battery in the second round beside that of a phone that the simulation left alone."""
+        settings = config(strategy="static", clock__interval=interval, **changes)
+        rows = simulate(settings, tmp_path / name).devices
+        phones = traits(source, settings.seed, 0, DEVICES)
+        start = float(pd.read_csv(tmp_path / name / "rounds.csv")["virtual_start"][1])
+        untouched = state(phones, settings.seed, 0, start).battery * phones.battery_joules
+        second = rows[rows["round"] == 2]
+        spent = rows.loc[(rows["round"] == 1) & ~rows["charging"], ["device", "joules"]].set_index("device")["joules"]
+        now = pd.Series(untouched - second["battery"].to_numpy() * phones.battery_joules, second["device"])
+        return now.reindex(spent.index) / spent
+
+    soon, hours, day = missing("soon", 60.0), missing("hours", 4 * 3600.0), missing("day", 86_400.0)
+    assert (soon > 0.9).mean() > 0.9, "a minute brings back nothing, or next to it"
+    assert (hours <= soon + 1e-9).all() and 0.1 < (hours < 1e-9).mean() < 0.9, "who charged meanwhile is whole again"
+    assert (day < 1e-9).all()
+
+
 # --- the clock -------------------------------------------------------------------------------------------------------
 
 
@@ -192,6 +219,21 @@ def test_slower_phones_take_longer(config: Make, tmp_path: Path) -> None:
         rows.loc[rows["device"] % 2 == 1, "virtual_seconds"],
     )
     assert slow.min() > 5 * fast.max()
+
+
+def test_a_cost_model_of_ones_own_takes_the_place_of_the_clock(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_clock.py").write_text(
+        "import numpy as np\n"
+        "from chord_fl.device.clock import Cost\n\n"
+        "def cost(load, score, resources, state, constants, last):\n"
+        "    return Cost(np.full(len(score), 3.0), np.full(len(score), 0.5 * constants.processor_watts))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = config(strategy="static", clock__cost="my_clock:cost", clock__processor_watts=4.0)
+    rows = simulate(settings, tmp_path / "run").devices
+    assert (rows["virtual_seconds"] == 3.0).all() and (rows["joules"] == 2.0).all()
 
 
 def test_who_is_offline_does_nothing_and_is_not_waited_for(config: Make, tmp_path: Path) -> None:
@@ -242,11 +284,20 @@ def test_most_of_those_that_are_there_failing_ends_the_run(config: Make, tmp_pat
 # --- company ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("strategy", "changes"), [("chord", {}), ("static", {"simulation__candidates": 20})])
+@pytest.mark.parametrize(
+    ("strategy", "changes"),
+    [
+        ("chord", {}),
+        ("static", {"simulation__candidates": 20}),
+        ("finetune", {"population__source": "phones", "simulation__candidates": 20}),
+        ("quant", {"population__source": "phones", "simulation__candidates": 20, "clock__deadline": 0.25}),
+        ("popular", {"clock__deadline": 0.15}),
+    ],
+)
 def test_with_everything_on_the_cohort_does_not_show(
     config: Make, tmp_path: Path, strategy: str, changes: dict[str, Any]
 ) -> None:
-    settings = config(strategy=strategy, **EVERYTHING, **changes)
+    settings = config(strategy=strategy, **(EVERYTHING | changes))
     one, other = (simulate(settings, tmp_path / str(nodes), nodes, seed=nodes) for nodes in (1, 7))
     assert_same_results(one.devices, other.devices)
     assert len(counts(one)) >= (6 if strategy == "chord" else 5), "nearly everything must occur"
@@ -262,3 +313,32 @@ def test_the_size_of_the_population_does_not_show(config: Make, tmp_path: Path) 
     few = simulate(config(data__devices=40, **settings), tmp_path / "40").devices
     many = simulate(config(**settings), tmp_path / "90").devices
     assert_same_results(few, many[many["device"] < 40].reset_index(drop=True))
+
+
+# --- presets ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "rounds", "expected"),
+    [("commuters", 6, {"ok", "dropped", "lost"}), ("budget-phones", 4, {"ok", "cannot_hold"})],
+)
+def test_presets_run_as_they_are(name: str, rounds: int, expected: set[str], checkpoint: Path, tmp_path: Path) -> None:
+    """Their world whole; users and training of another size."""
+    tree = preset(name)
+    small = {
+        **{"data.name": "synthetic", "data.devices": 60, "data.items": 200, "model.blocks": 1, "train.epochs": 1},
+        **{"train.train_users": 60, "train.checkpoint": str(checkpoint / name)},
+    }
+    finished = simulate(make_config(overlay(tree, small)), tmp_path)
+    rows = finished.devices
+    assert expected <= set(rows["status"]) and finished.summary["failures"] == 0
+    assert finished.rounds["virtual_start"].tolist() == [tree["clock"]["interval"] * past for past in range(rounds)]
+    good = rows[rows["status"] == "ok"]
+    assert (good["memory_bytes"] <= good["memory_budget_bytes"]).all()
+    assert (good["uplink_bytes"] + good["downlink_bytes"] <= good["bandwidth_budget_bytes"]).all()
+    if name == "commuters":
+        later = rows["round"] > 1
+        assert 0 < rows.loc[later, "asked"].mean() < rows.loc[~later, "asked"].mean(), "drift decides"
+        assert rows["metered"].mean() > 0.5
+    else:
+        assert (good["average_bits"] < 2.5).any() and good["average_bits"].max() > 2.5, "plans shrink as they must"
