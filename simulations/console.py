@@ -101,12 +101,13 @@ _SECTION_ENDS = ("hr@10", "plan_difference", "param_mbit", "adaptation_ms", "jou
 def per_device(summary: dict[str, Any]) -> dict[str, Any]:
     """A summary with its byte totals per device, and the adaptation time in milliseconds."""
     devices = max(summary["devices"], 1)
+    seconds = summary["adaptation_seconds"]  # None where nobody had a result
     totals = ("uplink_bytes", "downlink_bytes", "adaptation_bytes", "joules")
     return {
         **summary,
         **{f"{name}_per_device": summary[name] / devices for name in totals},
         "average_bits": summary["average_bits"] or float("nan"),  # counts have none
-        "adaptation_ms": 1000 * summary["adaptation_seconds"],
+        "adaptation_ms": float("nan") if seconds is None else 1000 * seconds,
     }
 
 

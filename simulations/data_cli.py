@@ -22,7 +22,7 @@ def data(
     [bold]Examples[/]
       chord-fl data ml-100k
           MovieLens-100K, downloaded if it is not there.
-      chord-fl data csv --path ratings.csv --user-column userId --item-column movieId
+      chord-fl data csv --path log.csv --user-column who --item-column what
           A file of your own.
       chord-fl data synthetic --devices 500 --items 300 --json
           A synthetic population; the figures as JSON.

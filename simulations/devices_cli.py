@@ -35,8 +35,8 @@ def devices(
     [bold]Examples[/]
       chord-fl devices
           Ten thousand phones of the default population.
-      chord-fl devices --population budget-phones --availability diurnal --out runs/budget-phones
-          Small phones that sleep; a table of all of them, and a plot.
+      chord-fl devices --population budget-phones --out runs/budget-phones
+          Small phones; a table of all of them, and a plot.
       chord-fl devices --population phones.csv --devices 500 --json
           A file of your own, as JSON.
     """

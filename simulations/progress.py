@@ -136,10 +136,13 @@ def describe(standing: Standing) -> str:
 def view(label: str, standing: Standing) -> Group:
     """A standing in two lines with a bar, for a terminal of 80 characters or more."""
     exchange = standing.action.rpartition(".")[2]
-    first = Table.grid(padding=(0, 1))
+    first = Table.grid(padding=(0, 1), expand=True)
+    first.add_column(no_wrap=True)
+    first.add_column(ratio=1)
+    first.add_column(no_wrap=True)
     first.add_row(
         Text(f"{label}  round {standing.round} of {standing.rounds}  {exchange}"),
-        ProgressBar(total=standing.asked, completed=standing.done, width=20),
+        ProgressBar(total=standing.asked, completed=standing.done),
         Text(f"{standing.done:,} of {standing.asked:,} devices"),
     )
     return Group(first, Text("  " + "  ".join(_figures(standing)), style="dim"))

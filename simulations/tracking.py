@@ -76,9 +76,8 @@ class Follower:
             getattr(self._tracker, method)(*arguments)
         except Exception as error:  # whatever it was, the run is worth more
             self._tracker = None
-            self._warn(
-                f"--track {self._name}: {method} failed ({type(error).__name__}: {error}); the run goes on without"
-            )
+            reason = f"{method} failed ({type(error).__name__}: {error})"
+            self._warn(f"--track {self._name}: {reason}; the run goes on without it")
 
 
 def follower(name: str | None, warn: Callable[[str], None]) -> Follower:

@@ -74,7 +74,8 @@ class Watch:
         """An exchange begins. A greeting, which belongs to no round, is left out."""
         if not messages or _round_of(messages[0]) == 0:
             return
-        self._started = self._started or self._clock()
+        if self._started is None:
+            self._started = self._clock()
         self._exchanges += 1
         named = sum(len(devices_of(message)) for message in messages)
         action = messages[0].metadata.message_type
@@ -111,7 +112,7 @@ class Watch:
         last = known["action"].startswith("evaluate")  # exchange of a round, perhaps its only one
         within = 1 - (1 - share) / max(self._exchanges, 1) if last else share / 2
         done = known["finished"] + (within if self._exchanges else 0.0)
-        elapsed = self._clock() - (self._started or self._clock())
+        elapsed = 0.0 if self._started is None else self._clock() - self._started
         if elapsed and done:
             known |= {"rate": done * self._record.devices / elapsed, "left": elapsed / done * (known["rounds"] - done)}
         so_far = self._record.summary
