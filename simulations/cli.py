@@ -1,5 +1,6 @@
 """The command `chord-fl`. Exit codes: 0 done, 1 a run failed, 2 a usage or configuration error, 130 interrupted."""
 
+import os
 import re
 import sys
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
+INTERRUPTED = 130  # what typer returns after Ctrl-C
 RUN, LOOK, PAPER = "Train and simulate", "Look at what there is to simulate", "The paper"
 app.command(rich_help_panel=RUN)(simulate)
 app.command(rich_help_panel=RUN)(compare)
@@ -83,7 +85,12 @@ def front_page(
 def main() -> None:
     """Entry point: errors that a user can cause become one line and an exit code."""
     try:
-        sys.exit(app(standalone_mode=False))  # which returns 130 after Ctrl-C
+        code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)  # a thread of Flower's may wait for a worker that is gone, and Python for that thread
+        sys.exit(code)
     except click.UsageError as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # has printed its page
             print(f"error: {printable(_usage(error))}", file=sys.stderr)

@@ -15,9 +15,14 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
+def say(text: str) -> None:
+    """Print one line to stdout; on a terminal it is wrapped between words, elsewhere it stays one line."""
+    out.print(printable(text), markup=False, soft_wrap=not out.is_terminal)
+
+
 def warn(text: str) -> None:
-    """Print one line to stderr, however long."""
-    err.print(printable(text), markup=False, soft_wrap=True)
+    """The same on stderr."""
+    err.print(printable(text), markup=False, soft_wrap=not err.is_terminal)
 
 
 def print_json(document: Any) -> None:

@@ -57,14 +57,19 @@ def run(
 
     from simulations.client_app import app as client_app
 
-    server_app, interrupted = ServerApp(), threading.Event()
+    server_app, interrupted, idle = ServerApp(), threading.Event(), threading.Event()
+    idle.set()
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        _stop_when(interrupted, grid)
-        if watch is not None:
-            watch.follow(grid)
-        run_rounds(grid, strategy, config)
+        idle.clear()
+        try:
+            _stop_when(interrupted, grid)
+            if watch is not None:
+                watch.follow(grid)
+            run_rounds(grid, strategy, config)
+        finally:
+            idle.set()
 
     logging.getLogger("flwr").setLevel(logging.INFO if verbose else logging.CRITICAL)
     processes = workers(config)
@@ -81,8 +86,11 @@ def run(
         warnings.simplefilter("ignore")
         try:
             run_simulation(server_app, client_app, nodes(config, devices), backend_config=backend)
+        except SystemExit as error:  # which Ray makes of SIGTERM
+            raise KeyboardInterrupt from error
         finally:
-            interrupted.set()  # Ctrl-C, or the SystemExit that Ray makes of SIGTERM
+            interrupted.set()
+            idle.wait(timeout=60)  # the strategy may be writing a round
 
 
 def _stop_when(interrupted: threading.Event, grid: Any) -> None:

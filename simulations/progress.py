@@ -81,10 +81,10 @@ def training(config: Config, method: str, how: Style) -> Iterator[prepare.Progre
 
 def _epoch(epoch: Epoch) -> str:
     v = epoch.validation
-    line = f"epoch {epoch.epoch:3d}  loss {epoch.loss:.3f}  NDCG@10 {v['ndcg@10']:.4f}"
+    line = f"epoch {epoch.epoch:3d}  loss {epoch.loss:.2f}  NDCG@10 {v['ndcg@10']:.4f}"
     if v["plan_difference"] == v["plan_difference"]:
         line += f" (stranger {v['ndcg@10_stranger']:.4f})"
-    return line + f"  HR@10 {v['hr@10']:.4f}  {epoch.seconds:.1f} s" + ("  best" if epoch.best else "")
+    return line + f"  HR@10 {v['hr@10']:.4f}  {epoch.seconds:.3g} s" + (" best" if epoch.best else "")
 
 
 @contextmanager
@@ -149,6 +149,8 @@ def view(label: str, standing: Standing) -> Group:
 
 
 def _figures(standing: Standing) -> Iterator[str]:
+    if standing.done == standing.asked and standing.finished < standing.round:
+        yield "the cloud is at work"
     if standing.rate == standing.rate:
         yield f"{standing.rate:,.0f} devices/s"
     if standing.ndcg == standing.ndcg:

@@ -57,10 +57,10 @@ def simulate(
     if as_json:
         console.print_json(result)
     else:
-        console.out.print(console.protocol(result), soft_wrap=True)
+        console.say(console.protocol(result))
         console.out.print(console.results_table([result]))
         for line in console.closing(result):
-            console.out.print(line, markup=False, soft_wrap=True)
+            console.say(line)
     if failure:
         raise failure
 
@@ -117,13 +117,13 @@ def compare(
     if as_json:
         console.print_json(results)
     else:
-        console.out.print(console.protocol(results[0]), soft_wrap=True)
+        console.say(console.protocol(results[0]))
         for shown in console.results_tables(results, console.out.width):
             console.out.print(shown)
         for result in results:
             for line in console.without_result(result):
-                console.out.print(f"{result['label']}: {line}", markup=False, soft_wrap=True)
-        console.out.print(f"Results: {folder}/compare.csv, and a folder per strategy beside it.", soft_wrap=True)
+                console.say(f"{result['label']}: {line}")
+        console.say(f"Results: {folder}/compare.csv, and a folder per strategy beside it.")
     if failure:
         raise failure
 

@@ -36,7 +36,7 @@ def train(
     prepare.check_checkpoint(config)
     if not prepare.strategy_class(config).learns:
         text = f"Nothing to train: {config.strategy} only counts, at the start of every run."
-        console.print_json({"checkpoint": None, "note": text}) if as_json else console.out.print(text)
+        console.print_json({"checkpoint": None, "note": text}) if as_json else console.say(text)
         return
     method = prepare.strategy_class(config).method
     ready, folder = prepare.is_trained(config, method), prepare.checkpoint_folder(config, method)
@@ -47,6 +47,6 @@ def train(
     if as_json:
         console.print_json({"checkpoint": str(folder), "trained_before": ready, "best": best})
         return
-    console.out.print(f"{'Already trained' if ready else 'Trained'}: {folder}", soft_wrap=True)
+    console.say(f"{'Already trained' if ready else 'Trained'}: {folder}")
     for name, value in best.items():
-        console.out.print(f"  {name}: {value:.4g}")
+        console.say(f"  {name}: {value:.4g}")

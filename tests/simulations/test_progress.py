@@ -43,7 +43,7 @@ def test_a_log_has_a_line_per_epoch(errors: io.StringIO, monkeypatch: pytest.Mon
     lines = errors.getvalue().splitlines()
     assert "training CHORD on ml-100k" in lines[0] and lines[0].endswith("into a/checkpoint")
     assert [line.split()[:2] for line in lines[2:]] == [["epoch", str(number)] for number in range(1, 5)]
-    assert "loss 5.000  NDCG@10 0.0500 (stranger 0.0400)" in lines[2] and lines[3].endswith("best")
+    assert "loss 5.00  NDCG@10 0.0500 (stranger 0.0400)" in lines[2] and lines[3].endswith("best")
     assert all(character.isprintable() or character == "\n" for character in errors.getvalue())
 
 
@@ -93,6 +93,9 @@ def test_a_standing_in_words() -> None:
         "about 12 s left"
     )
     assert describe(BUSY).endswith("devices; NDCG@10 0.0658"), "what is not known is not there"
+    everyone = Standing(**{**vars(BUSY), "done": BUSY.asked})
+    assert "; the cloud is at work; " in describe(everyone)
+    assert "cloud" not in describe(Standing(**{**vars(everyone), "finished": 17}))
 
 
 @pytest.mark.parametrize("width", [80, 120])
