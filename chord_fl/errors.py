@@ -19,3 +19,8 @@ class CheckpointError(ChordError):
 
 class WireError(ChordError):
     """A message that is refused: truncated, flipped, foreign, oversized, or of another version or model."""
+
+
+def printable(text: str) -> str:
+    """`text` with a question mark for whatever a terminal would act upon: parts of a message may come from a peer."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -1,68 +1,42 @@
-"""What the command line shows: progress of training and rounds, and tables of results."""
+"""What the command line shows of results: tables, lines below them, one JSON document."""
 
+import json
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from chord_fl.cloud.training import Epoch
-from chord_fl.config import Config
+from chord_fl.errors import printable
 from chord_fl.status import EXPECTED, word
-from simulations import prepare
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 
-@contextmanager
-def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]:
-    """Lines and a bar for a training that may or may not be needed: nothing is shown unless it starts."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=err,
-    )
-    task = bar.add_task("training", total=config.train.epochs, visible=False)
-    reached = 0
-
-    def on_start(folder: Path, resumes: bool) -> None:
-        what = {"chord": "CHORD", "full": "the full-precision model"}.get(method, method)
-        begin = "Resuming the training of" if resumes else "No checkpoint for this configuration yet: training"
-        err.print(f"{begin} {what} on {config.data.name} (seed {config.seed}, {config.train.device}) into {folder}")
-        err.print("NDCG@10 and HR@10 are of validation: the second last item of each user, full ranking.")
-        bar.update(task, visible=True)
-
-    def on_wait(holder: str) -> None:
-        err.print(f"Waiting for process {holder}, which trains {prepare.checkpoint_folder(config, method)}")
-
-    def on_batch(done: int, total: int) -> None:
-        bar.update(task, completed=reached + done / total)
-
-    def on_epoch(epoch: Epoch) -> None:
-        nonlocal reached
-        reached = epoch.epoch
-        bar.update(task, completed=reached)
-        err.print(_epoch_line(epoch))
-
-    with bar:
-        yield prepare.Progress(on_start, on_epoch, on_batch, on_wait)
-        bar.update(task, total=reached or None)
+def say(text: str) -> None:
+    """Print one line to stdout; on a terminal it is wrapped between words, elsewhere it stays one line."""
+    out.print(printable(text), markup=False, soft_wrap=not out.is_terminal)
 
 
-def _epoch_line(epoch: Epoch) -> str:
-    v = epoch.validation
-    line = f"epoch {epoch.epoch:3d}  loss {epoch.loss:.3f}  NDCG@10 {v['ndcg@10']:.4f}"
-    if v["plan_difference"] == v["plan_difference"]:
-        line += f" (stranger {v['ndcg@10_stranger']:.4f})"
-    return line + f"  HR@10 {v['hr@10']:.4f}  {epoch.seconds:.1f} s" + ("  [green]best[/]" if epoch.best else "")
+def warn(text: str) -> None:
+    """The same on stderr."""
+    err.print(printable(text), markup=False, soft_wrap=not err.is_terminal)
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document, and nothing else, to stdout; what was not measured (NaN) is null."""
+    json.dump(_without_nan(document), sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(each) for each in value]
+    return None if isinstance(value, float) and value != value else value
 
 
 def results_tables(summaries: Sequence[dict[str, Any]], width: int) -> Iterator[Table]:
@@ -132,12 +106,13 @@ _SECTION_ENDS = ("hr@10", "plan_difference", "param_mbit", "adaptation_ms", "jou
 def per_device(summary: dict[str, Any]) -> dict[str, Any]:
     """A summary with its byte totals per device, and the adaptation time in milliseconds."""
     devices = max(summary["devices"], 1)
+    seconds = summary["adaptation_seconds"]  # None where nobody had a result
     totals = ("uplink_bytes", "downlink_bytes", "adaptation_bytes", "joules")
     return {
         **summary,
         **{f"{name}_per_device": summary[name] / devices for name in totals},
         "average_bits": summary["average_bits"] or float("nan"),  # counts have none
-        "adaptation_ms": 1000 * summary["adaptation_seconds"],
+        "adaptation_ms": float("nan") if seconds is None else 1000 * seconds,
     }
 
 
@@ -155,3 +130,38 @@ def protocol(summary: dict[str, Any]) -> str:
         f"{summary['rounds']} round(s); {held_out}, {ranked}, seen items "
         f"{'kept' if summary['seen'] == 'keep' else 'excluded'}"
     )
+
+
+def closing(result: dict[str, Any]) -> Iterator[str]:
+    """The lines below the table of a run: how fast, what the control says, what went wrong, where the files are.
+
+    `result` is its summary, with `folder` and `errors`.
+    """
+    yield f"{result['devices_per_second']:,.0f} devices per second, {result['wall_seconds']:.1f} s in all."
+    gain, error = result["ndcg@10_gain"], result["ndcg@10_gain_se"]
+    if gain is not None and error is not None:
+        verdict = "the plans personalise" if gain > 2 * error else "not told apart from chance"
+        yield f"Own plan against a stranger's: NDCG@10 {gain:+.4f} ± {error:.4f} (paired over devices): {verdict}."
+    if result["over_memory_budget"]:
+        yield f"{result['over_memory_budget']:,} rows needed more memory than the device had to spare."
+    yield from without_result(result)
+    yield f"Results: {result['folder']}/summary.json, rounds.csv, devices.parquet, ledger.parquet."
+
+
+MOST_REASONS, _LONGEST = 5, 200  # reasons, and characters of one; the files have all of both
+
+
+def without_result(result: dict[str, Any]) -> Iterator[str]:
+    """Lines that say how many rows of a run have no result and why, most common reason first; none where all have."""
+    errors = result["errors"]
+    if not errors:
+        return
+    rows = sum(error["rows"] for error in errors)
+    yield f"Without a result: {rows:,} of {result['devices'] * result['rounds']:,} rows (`status` in devices.parquet)."
+    for error in errors[:MOST_REASONS]:
+        text = error["error"] if len(error["error"]) <= _LONGEST else error["error"][:_LONGEST] + "..."
+        where = f"{'such as ' if error['rows'] > 1 else ''}device {error['device']}, round {error['round']}"
+        yield f"  {error['rows']:>6,}  {error['status']}: {text} ({where})"
+    if len(errors) > MOST_REASONS:
+        rest = sum(error["rows"] for error in errors[MOST_REASONS:])
+        yield f"  {rest:>6,}  for {len(errors) - MOST_REASONS} other reasons"

@@ -18,15 +18,17 @@ from chord_fl.config import Config
 from chord_fl.errors import ChordError
 from simulations.server_app import run_rounds, workers
 from simulations.settings import export
+from simulations.watch import Watch
 from strategies.base import DeviceStrategy
 
+_WITHOUT_LOG = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "."}  # Ray prints a dead worker's end to stdout
+_WITH_LOG = {"RAY_DEDUP_LOGS": "0"}
 NODES_PER_WORKER = 10  # enough to even out the load, few enough that messages cost nothing
 DEVICES_PER_NODE = 1000  # below that, messages cost more than an uneven load
 _QUIET = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 
@@ -40,23 +42,34 @@ def nodes(config: Config, devices: int) -> int:
     return min(devices, most, max(2 * workers(config), devices // DEVICES_PER_NODE))
 
 
-def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False) -> None:
+def run(
+    strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False, watch: Watch | None = None
+) -> None:
     """Run the strategy's rounds over `devices` on Ray, and return when they are done.
 
-    What the strategy raises is raised here; its record is complete up to the last finished round in any case.
+    `watch` sees the messages that pass. What the strategy raises is raised here; its record is complete up to the last
+    finished round in any case.
     """
-    os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
+    settings = _QUIET | (_WITH_LOG if verbose else _WITHOUT_LOG)
+    os.environ.update({name: value for name, value in settings.items() if name not in os.environ})
     export(config)
     from flwr.simulation import run_simulation
 
     from simulations.client_app import app as client_app
 
-    server_app, interrupted = ServerApp(), threading.Event()
+    server_app, interrupted, idle = ServerApp(), threading.Event(), threading.Event()
+    idle.set()
 
     @server_app.main()
     def main(grid: Grid, context: Context) -> None:
-        _stop_when(interrupted, grid)
-        run_rounds(grid, strategy, config)
+        idle.clear()
+        try:
+            _stop_when(interrupted, grid)
+            if watch is not None:
+                watch.follow(grid)
+            run_rounds(grid, strategy, config)
+        finally:
+            idle.set()
 
     logging.getLogger("flwr").setLevel(logging.INFO if verbose else logging.CRITICAL)
     processes = workers(config)
@@ -73,9 +86,11 @@ def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = 
         warnings.simplefilter("ignore")
         try:
             run_simulation(server_app, client_app, nodes(config, devices), backend_config=backend)
-        except KeyboardInterrupt:
+        except SystemExit as error:  # which Ray makes of SIGTERM
+            raise KeyboardInterrupt from error
+        finally:
             interrupted.set()
-            raise
+            idle.wait(timeout=60)  # the strategy may be writing a round
 
 
 def _stop_when(interrupted: threading.Event, grid: Any) -> None:

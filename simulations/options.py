@@ -1,7 +1,10 @@
 """The command line's flags: each is a key of the configuration, declared once for all commands."""
 
+import inspect
+from collections.abc import Callable, Mapping
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -14,8 +17,12 @@ from simulations.settings import recipe as recipe_tree
 
 STRATEGY_NAMES = "chord, static, finetune, pemn, quant, adabits, rfquant, mbquant, popular or covisitation"
 DATASETS = "ml-100k, ml-1m, amazon-cd, yelp, csv, synthetic, cd-like or yelp-like"
-_RUN, _DATA, _MODEL, _TRAIN, _ENGINE = "What to run", "Data", "Model", "Training", "Simulation"
-_LIFE, _WORLD = "Life", "Population, clock and faults"
+RUN, OUTPUT = "What to run", "What to show and keep"
+_DATA, _MODEL, _TRAIN, _ENGINE = "Data", "Model", "Training", "Simulation"
+_WORLD, _BUDGETS, _LIFE = "Population, clock and faults", "Budgets", "Life"
+PANELS = (RUN, OUTPUT, _DATA, _MODEL, _TRAIN, _ENGINE, _WORLD, _BUDGETS, _LIFE)  # in the order of the help page
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def _flag(panel: str, text: str, *names: str) -> Any:
@@ -23,51 +30,62 @@ def _flag(panel: str, text: str, *names: str) -> Any:
 
 
 Preset = Annotated[
-    str | None, _flag(_RUN, "Preset to start from: laptop (default), thousands, commuters, budget-phones.")
+    str | None, _flag(RUN, "Preset to start from: laptop (default), thousands, commuters, budget-phones.")
 ]
 ConfigFile = Annotated[
-    Path | None, _flag(_RUN, "TOML file to start from, such as the config.toml of an earlier run.", "--config")
+    Path | None, _flag(RUN, "TOML file to start from, such as the config.toml of a run. Default: none.", "--config")
 ]
 Set = Annotated[
     list[str] | None,
-    _flag(_RUN, "Any key of the configuration, e.g. --set finetune.steps=10. May be repeated.", "--set", "-s"),
+    _flag(RUN, "Any key of the configuration: --set finetune.steps=10. Repeatable. Default: none.", "--set", "-s"),
 ]
-Out = Annotated[Path | None, _flag(_RUN, "Folder for the results. Default: runs/TIME-STRATEGY.")]
-Verbose = Annotated[bool, _flag(_RUN, "Show the log of the engine.", "--verbose", "-v")]
-Strategy = Annotated[str | None, _flag(_RUN, f"{STRATEGY_NAMES}. Default: chord.")]
-Seed = Annotated[int | None, _flag(_RUN, "Seed of everything random. Default: 0.")]
+Out = Annotated[Path | None, _flag(OUTPUT, "Folder for the results; a new one. Default: runs/TIME-STRATEGY.")]
+Track = Annotated[
+    str | None,
+    _flag(OUTPUT, "Follow training and rounds: tensorboard, or MODULE:NAME (docs/tracking.md). Default: neither."),
+]
+Json = Annotated[bool, _flag(OUTPUT, "Print the result as one JSON document. Default: as a table.", "--json")]
+Quiet = Annotated[bool, _flag(OUTPUT, "Show no progress, only the result. Default: progress.", "--quiet", "-q")]
+Verbose = Annotated[bool, _flag(OUTPUT, "Show the log of the engine as well. Default: hidden.", "--verbose", "-v")]
+Strategy = Annotated[str | None, _flag(RUN, f"{STRATEGY_NAMES}. Default: chord.")]
+Seed = Annotated[int | None, _flag(RUN, "Seed of everything random, 0 or more. Default: 0.")]
 Dataset = Annotated[str | None, _flag(_DATA, f"{DATASETS}. Default: ml-100k.", "--dataset")]
-Path_ = Annotated[str | None, _flag(_DATA, "A file: your own (csv), or the publisher's.", "--path")]
+Path_ = Annotated[
+    str | None, _flag(_DATA, "A file: your own (csv), or the publisher's. Default: downloaded.", "--path")
+]
 DataDir = Annotated[str | None, _flag(_DATA, "Where downloads are kept. Default: the user's cache directory.")]
-Devices = Annotated[int | None, _flag(_DATA, "How many devices. Default: all users; 10,000 synthetic ones.")]
+Devices = Annotated[int | None, _flag(_DATA, "How many devices, 1 or more. Default: all users; 10,000 synthetic ones.")]
 UserColumn = Annotated[str | None, _flag(_DATA, "Column of the users in a csv. Default: user.")]
 ItemColumn = Annotated[str | None, _flag(_DATA, "Column of the items in a csv. Default: item.")]
 TimeColumn = Annotated[str | None, _flag(_DATA, "Column of the times in a csv. Default: timestamp.")]
-Core = Annotated[int | None, _flag(_DATA, "Least interactions per user and item. Default: 10.")]
-Items = Annotated[int | None, _flag(_DATA, "Catalogue of the synthetic population. Default: 2,000.")]
+Core = Annotated[int | None, _flag(_DATA, "Least interactions per user and item, 1 to 1,000. Default: 10.")]
+Items = Annotated[int | None, _flag(_DATA, "Catalogue of the synthetic population, 20 to 1,000,000. Default: 2,000.")]
 Recipe = Annotated[
     str | None,
     _flag(_MODEL, "How CHORD is trained: chord (default), or paper, the paper read to the letter."),
 ]
 Backbone = Annotated[str | None, _flag(_MODEL, "sasrec (default) or caser.")]
-Window = Annotated[int | None, _flag(_MODEL, "Recent items that the backbone sees. Default: 10; Caser 20.")]
-History = Annotated[int | None, _flag(_MODEL, "Recent items that the profile sees. Default: 50.")]
-Blocks = Annotated[int | None, _flag(_MODEL, "Transformer blocks. Default: 4.")]
+Window = Annotated[int | None, _flag(_MODEL, "Recent items that the backbone sees, 1 to 1,000. Default: 10; Caser 20.")]
+History = Annotated[int | None, _flag(_MODEL, "Recent items that the profile sees, 1 to 1,000. Default: 50.")]
+Blocks = Annotated[int | None, _flag(_MODEL, "Transformer blocks, 1 to 64. Default: 4.")]
 Ladder = Annotated[str | None, _flag(_MODEL, "Bit-widths of the plan's four codes: 2-4-6-8 (default) or 2-5-6-7.")]
 Beta = Annotated[float | None, _flag(_MODEL, "Share of channels in each upper tier, 0 to below 0.5. Default: 0.125.")]
-Epochs = Annotated[int | None, _flag(_TRAIN, "Most epochs of training. Default: 20.")]
-TrainUsers = Annotated[int | None, _flag(_TRAIN, "Users that the cloud trains on. Default: 5,000.")]
-Device = Annotated[str | None, _flag(_TRAIN, "Where training runs: cpu (default) or cuda.")]
+Epochs = Annotated[int | None, _flag(_TRAIN, "Most epochs of training, 1 or more. Default: 20.")]
+TrainUsers = Annotated[int | None, _flag(_TRAIN, "Users that the cloud trains on at most, 2 or more. Default: 5,000.")]
+Device = Annotated[str | None, _flag(_TRAIN, "Where training runs: cpu (default), cuda or cuda:N.")]
 Checkpoint = Annotated[str | None, _flag(_TRAIN, "Folder of the checkpoint. Default: in the user's cache.")]
-Rounds = Annotated[int | None, _flag(_ENGINE, "Rounds to simulate. Default: 1.")]
+Rounds = Annotated[int | None, _flag(_ENGINE, "Rounds to simulate, 1 or more. Default: 1.")]
 DevicesPerNode = Annotated[
-    int | None, _flag(_ENGINE, "Devices that share a Flower node; 1 is the faithful, slow case. Default: automatic.")
+    int | None, _flag(_ENGINE, "Devices that share a Flower node, 1 (faithful, slow) or more. Default: automatic.")
 ]
-Workers = Annotated[int | None, _flag(_ENGINE, "Processes that host devices. Default: one per processor core.")]
-Candidates = Annotated[int | None, _flag(_ENGINE, "Items that a device ranks, below 100. Default: the full catalogue.")]
+Workers = Annotated[
+    int | None, _flag(_ENGINE, "Processes that host devices, 1 to 1,024. Default: one per processor core.")
+]
+Candidates = Annotated[int | None, _flag(_ENGINE, "Items that a device ranks, 1 to 99. Default: the full catalogue.")]
 Seen = Annotated[str | None, _flag(_ENGINE, "Whether items of the history stay candidates: keep (default) or exclude.")]
 Sessions = Annotated[
-    int | None, _flag(_LIFE, "Last interactions of each user to replay, a round each. Default: 1, leave-one-out.")
+    int | None,
+    _flag(_LIFE, "Last interactions of each user to replay, a round each, 1 to 1,000. Default: 1, leave-one-out."),
 ]
 Refresh = Annotated[
     str | None, _flag(_LIFE, "When a device asks for a new plan: always (default), once, every:K or cosine:X.")
@@ -83,15 +101,98 @@ Constrain = Annotated[
     typer.Option(
         "--constrain/--no-constrain",
         help="Whether budgets and states stop a device, under every strategy. Default: they do.",
-        rich_help_panel=_WORLD,
+        rich_help_panel=_BUDGETS,
         show_default=False,
     ),
 ]
-Deadline = Annotated[float | None, _flag(_WORLD, "Modelled seconds that a round lasts at most. Default: none.")]
-Interval = Annotated[float | None, _flag(_WORLD, "Least modelled seconds from round to round. Default: 0.")]
-Dropout = Annotated[float | None, _flag(_WORLD, "Probability of a device to leave during a round. Default: 0.")]
-Lost = Annotated[float | None, _flag(_WORLD, "Probability of a message to be lost. Default: 0.")]
-Corrupted = Annotated[float | None, _flag(_WORLD, "Probability of a message to be damaged. Default: 0.")]
+Deadline = Annotated[
+    float | None, _flag(_WORLD, "Modelled seconds that a round lasts at most, above 0. Default: none.")
+]
+Interval = Annotated[float | None, _flag(_WORLD, "Least modelled seconds from round to round, 0 or more. Default: 0.")]
+Dropout = Annotated[float | None, _flag(_WORLD, "Probability of a device to leave during a round, 0 to 1. Default: 0.")]
+Lost = Annotated[float | None, _flag(_WORLD, "Probability of a message to be lost, 0 to 1. Default: 0.")]
+Corrupted = Annotated[float | None, _flag(_WORLD, "Probability of a message to be damaged, 0 to 1. Default: 0.")]
+
+# --- what commands have in common: parameter -> its type and option --------------------------------------------------
+
+SOURCE = {
+    "path": Path_,
+    "data_dir": DataDir,
+    "devices": Devices,
+    "user_column": UserColumn,
+    "item_column": ItemColumn,
+    "time_column": TimeColumn,
+    "core": Core,
+    "items": Items,
+}
+TRAINING = {
+    "preset": Preset,
+    "config": ConfigFile,
+    "settings": Set,
+    "strategy": Strategy,
+    "seed": Seed,
+    "dataset": Dataset,
+    **{name: flag for name, flag in SOURCE.items() if name != "devices"},
+    "recipe": Recipe,
+    "backbone": Backbone,
+    "window": Window,
+    "history": History,
+    "blocks": Blocks,
+    "ladder": Ladder,
+    "beta": Beta,
+    "epochs": Epochs,
+    "train_users": TrainUsers,
+    "device": Device,
+    "checkpoint": Checkpoint,
+    "sessions": Sessions,
+}
+SIMULATION = {
+    **TRAINING,
+    "devices": Devices,
+    "rounds": Rounds,
+    "devices_per_node": DevicesPerNode,
+    "workers": Workers,
+    "candidates": Candidates,
+    "seen": Seen,
+    "bits": Bits,
+    "population": Population,
+    "availability": Availability,
+    "deadline": Deadline,
+    "interval": Interval,
+    "dropout": Dropout,
+    "lost": Lost,
+    "corrupted": Corrupted,
+    "constrain": Constrain,
+    "refresh": Refresh,
+}
+
+
+def takes(flags: Mapping[str, Any]) -> Callable[[Command], Command]:
+    """Give a command `flags` in place of its `**flags`, all of them None where they are not given.
+
+    Typer reads a command's signature, which this writes once for several of them. Options stand in the order of their
+    panels; a command's own come after those of `flags` in the same panel.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not Parameter.VAR_KEYWORD]
+        shared = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=flag) for name, flag in flags.items()
+        ]
+        positional = [p for p in own if p.kind is not Parameter.KEYWORD_ONLY]
+        named = sorted([*shared, *(p for p in own if p.kind is Parameter.KEYWORD_ONLY)], key=_panel)
+        everything: Any = command
+        everything.__signature__ = inspect.Signature([*positional, *named])
+        everything.__annotations__ = {p.name: p.annotation for p in (*positional, *named)}
+        return command
+
+    return decorate
+
+
+def _panel(parameter: Parameter) -> int:
+    option = parameter.annotation.__metadata__[0]
+    return PANELS.index(option.rich_help_panel)
+
 
 # flag -> key of the configuration
 KEYS = {

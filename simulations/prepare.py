@@ -106,13 +106,11 @@ def is_trained(config: Config, method: str) -> bool:
     return checkpoint.is_finished(checkpoint_folder(config, method))
 
 
-def best_epoch(folder: Path) -> list[str]:
-    """The best row of a checkpoint's training curve, a line per figure."""
+def best_epoch(folder: Path) -> dict[str, float]:
+    """The best row of a checkpoint's training curve: what was measured in it, by name."""
     rows = pd.read_csv(folder / checkpoint.CURVE_FILE).to_dict("records")
     best = max(rows, key=lambda row: row["ndcg@10"])
-    return [
-        f"  {name}: {best[name]:.4g}" for name in best if name not in ("best", "seconds") and best[name] == best[name]
-    ]
+    return {str(name): best[name] for name in best if name not in ("best", "seconds") and best[name] == best[name]}
 
 
 def trained(config: Config, method: str, progress: Progress = SILENT) -> Trained:

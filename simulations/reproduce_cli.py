@@ -16,16 +16,15 @@ from simulations import experiments
 from simulations import options as o
 
 _WHAT = "table1 to table6, figure3 to figure5, param, peer, personalisation, windows, budget, time, life, or all."
-_RUN = "What to run"
 
 
 def reproduce(
     what: Annotated[str, typer.Argument(metavar="WHAT", help=_WHAT, show_default=False)],
     backbone: Annotated[
-        str | None, typer.Option(help="sasrec or caser. Default: both.", rich_help_panel=_RUN, show_default=False)
+        str | None, typer.Option(help="sasrec or caser. Default: both.", rich_help_panel=o.RUN, show_default=False)
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0 to N - 1.", rich_help_panel=_RUN)] = 3,
-    out: Annotated[Path, typer.Option(help="Folder for tables, figures and runs.", rich_help_panel=_RUN)] = Path(
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0 to N - 1.", rich_help_panel=o.RUN)] = 3,
+    out: Annotated[Path, typer.Option(help="Folder for tables, figures and runs.", rich_help_panel=o.RUN)] = Path(
         "results"
     ),
     jobs: Annotated[
@@ -34,12 +33,12 @@ def reproduce(
             min=1,
             max=1024,
             help="Trainings at once, of one thread each. Default: one per processor core.",
-            rich_help_panel=_RUN,
+            rich_help_panel=o.RUN,
             show_default=False,
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="List what there is and what would be done.", rich_help_panel=_RUN)
+        bool, typer.Option("--dry-run", help="List what there is and what would be done.", rich_help_panel=o.RUN)
     ] = False,
     recipe: o.Recipe = None,
     settings: o.Set = None,
@@ -59,31 +58,40 @@ def reproduce(
     workers: o.Workers = None,
     seen: o.Seen = None,
 ) -> None:
-    """Make a table or a figure of the paper anew: train and simulate what is missing, reuse what is done.
+    """Make a table or a figure of the paper anew.
 
-    WHAT is table1 to table6 or figure3 to figure5, as the paper numbers them; param, its column Param from arithmetic
-    alone, for all backbones and data sets, as CSV; peer, the base beside RecBole's modules; personalisation and
-    windows, own plans against strangers' and trained weights at short and long windows; budget, Table 6 read off a
-    population of tight phones; time, accuracy over virtual time on slow phones; life, accuracy and bytes over ten
-    sessions (docs/life.md); or all of the paper's.
+    What is missing is trained and simulated, what is done is reused. Interrupt
+    it at any time; the same command goes on from there. Results are CSV and
+    Markdown, figures also PNG and SVG, in OUT/DATASET; the runs they come from
+    are in OUT/DATASET/runs.
 
-    Interrupt it at any time; the same command goes on from there. Results are CSV and Markdown, figures also PNG and
-    SVG, in OUT/DATASET; the runs they come from are in OUT/DATASET/runs.
+    [bold]WHAT[/]
+      table1 to table6, figure3 to figure5
+          As the paper numbers them; all makes each of them.
+      param
+          The column Param from arithmetic alone, as CSV; nothing is trained.
+      peer
+          The base beside RecBole's modules.
+      personalisation, windows
+          Own plans against strangers' and trained weights, at short and long
+          windows.
+      budget, time, life
+          Table 6 read off a population of tight phones; accuracy over a day;
+          accuracy and bytes over ten sessions (docs/life.md).
 
-    Exit codes: 0 done, 1 something failed (what there is has been written, and what is missing is noted), 2 wrong
-    usage, 130 interrupted.
+    [bold]Examples[/]
+      chord-fl reproduce table2 --dry-run
+          What Table 2 on MovieLens-100K takes, and what is there already.
+      chord-fl reproduce table2 --seeds 1 --backbone sasrec
+          The quickest way to it.
+      chord-fl reproduce table2 --dataset ml-1m --seeds 1
+          On another data set.
+      chord-fl reproduce all --seen exclude --out results-excluded
+          All of them, where items that a user has seen are no candidates.
 
-    Examples:
-
-    `chord-fl reproduce table2 --dry-run` lists what Table 2 on MovieLens-100K takes.
-
-    `chord-fl reproduce table2 --seeds 1 --backbone sasrec` is the quickest way to it.
-
-    `chord-fl reproduce all --seen exclude --out results-excluded`
-
-    `chord-fl reproduce table2 --dataset ml-1m --seeds 1`
-
-    `chord-fl reproduce param` prints the column Param beside the paper's; nothing is trained.
+    [bold]Exit codes[/]
+      0 done, 1 something failed (what there is has been written, and what is
+      missing is noted), 2 wrong usage, 130 interrupted
     """
     started = time.time()
     if what not in experiments.NAMES:

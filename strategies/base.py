@@ -10,7 +10,7 @@ sends (`answers`). One that only makes plans in another way subclasses `strategi
 import time
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,7 +69,6 @@ class DeviceStrategy(Strategy):
     def __init__(self, config: Config, trained: Trained, shipment: Shipment, record: Record, nodes: int | None) -> None:
         self.config, self.trained, self.shipment, self.record = config, trained, shipment, record
         self._nodes = nodes
-        self.notify: Callable[[str], None] = lambda text: None  # told what is going on, for a progress display
         self._started = 0.0
         self._cohorts: dict[int, NDArray[np.int64]] = {}  # node -> its devices, as they said in the first exchange
         self._errors: list[str] = []  # of nodes that answered with an error in this round
@@ -141,7 +140,6 @@ class DeviceStrategy(Strategy):
         question = self.question or (self.greeting if self.config.simulation.candidates else None)
         if question is None:
             return []
-        self._say(server_round, f"{self.record.devices:,} devices answer {question!r}")
         content = pack(self._request(server_round))
         self._account_request(server_round, self._request(server_round), f"query.{question}")
         return [Message(content, node, f"query.{question}") for node in nodes]
@@ -155,7 +153,6 @@ class DeviceStrategy(Strategy):
         for reply in good:
             judge(reply.rows, self.config.clock.deadline)
         self._first = pd.concat([self._first, *(reply.rows for reply in good)])
-        self._say(server_round, f"{sum(len(reply.rows) for reply in good):,} devices answered")
         self._cohorts = self.hear(server_round, good)
         return None, None
 
@@ -163,7 +160,6 @@ class DeviceStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """The second exchange: to each node what its devices get, or the same request to all nodes."""
-        self._say(server_round, f"devices run {self.action!r}")
         request, kind = self._request(server_round) | self.request(server_round), f"evaluate.{self.action}"
         if not (self.question or self.config.simulation.candidates):
             self._account_request(server_round, request, kind)
@@ -207,7 +203,6 @@ class DeviceStrategy(Strategy):
 
         What the answers say is ignored: a node that cannot answer will fail in the first round, and say so there.
         """
-        self.notify("starting the workers")
         started = time.perf_counter()
         nodes = wait_for_nodes(grid, self._nodes)[:count]
         greeting = pack(self._request(0))
@@ -225,9 +220,6 @@ class DeviceStrategy(Strategy):
         """
         if len(devices):
             self._failed.append(without_result(devices, list(reasons), statuses))
-
-    def _say(self, server_round: int, text: str) -> None:
-        self.notify(f"round {server_round} of {self.config.rounds}: {text}")
 
     def _request(self, server_round: int) -> dict[str, Scalar]:
         where = {"shipment": self.shipment.sha256, "location": str(self.shipment.path)}

@@ -125,6 +125,12 @@ def devices_of(message: Message) -> NDArray[np.int64]:
     return np.array([] if record is None else record["device"], dtype=np.int64)
 
 
+def column_of(message: Message, name: str) -> Any:
+    """The numbers `name` of a message to or from a node, one per device, unchecked; empty if there are none."""
+    record = message.content.metric_records.get(_DEVICES)
+    return [] if record is None else record.get(name, [])
+
+
 def _read(reply: Message, columns: Sequence[str], devices: int) -> Reply:
     found = reply.content.metric_records[_DEVICES]
     values = {name: _numbers(name, found[name]) for name in ("device", *columns)}

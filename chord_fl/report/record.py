@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ class Record:
         self._gains = np.zeros((2, devices))  # own minus stranger's NDCG@10 of each device, and in how many rounds
         self._rounds: list[dict[str, Any]] = []
         self._started = time.perf_counter()
+        self.listeners: list[Callable[[Mapping[str, Any]], None]] = []  # told each new row of rounds.csv
         self.summary: dict[str, Any] = {}  # the figures of the whole run, up to the last finished round
         self.startup_seconds = 0.0  # of the engine, before the first round
         self.virtual_seconds = 0.0  # virtual time at the end of the last finished round
@@ -113,6 +114,8 @@ class Record:
         self._rounds.append({"round": done.number, **self._facts, "devices": self.devices, **figures, **clock, **speed})
         self.summary = self._summarise()
         self._write_figures()
+        for listener in self.listeners:
+            listener(self._rounds[-1])
 
     def _summarise(self) -> dict[str, Any]:
         wall = time.perf_counter() - self._started

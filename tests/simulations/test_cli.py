@@ -232,12 +232,6 @@ def test_data_prints_the_statistics_of_a_file(tmp_path: Path) -> None:
         assert text in result.stdout
 
 
-def test_help_names_every_command_and_teaches_by_example() -> None:
-    assert all(name in chord_fl("--help").stdout for name in ("data", "train", "simulate", "compare", "devices"))
-    for command in ("data", "train", "simulate", "compare", "devices"):
-        assert "Example" in chord_fl(command, "--help").stdout
-
-
 def test_an_interrupted_run_keeps_its_finished_rounds(comparison: tuple[Path, Path, str], tmp_path: Path) -> None:
     _, checkpoints, _ = comparison
     out = tmp_path / "interrupted"

@@ -1,12 +1,9 @@
 import io
 from typing import Any
 
-import pytest
 from rich.console import Console
 
-from chord_fl.config import Config, TrainConfig
 from chord_fl.status import EXPECTED, word
-from simulations import console
 from simulations.console import protocol, results_table, results_tables
 
 SUMMARY = {
@@ -60,11 +57,3 @@ def test_losses_are_shown_where_there_are_some() -> None:
     (table,) = results_tables([{**SUMMARY, "late": 3}, SUMMARY], 80)
     cells = dict(zip(table.columns[0].cells, table.columns[1].cells, strict=True))
     assert cells["  late"] == "3" and "  lost" not in cells and cells["joules per device"] == "2"
-
-
-def test_waiting_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = io.StringIO()
-    monkeypatch.setattr(console, "err", Console(file=text, width=200))
-    with console.training_progress(Config(train=TrainConfig(checkpoint="somewhere")), "full") as progress:
-        progress.on_wait("17")
-    assert "Waiting for process 17, which trains somewhere/full\n" in text.getvalue()
