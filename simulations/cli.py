@@ -14,6 +14,7 @@ from chord_fl.trees import overlay
 from simulations import options as o
 from simulations.devices_cli import devices
 from simulations.options import resolve
+from simulations.report_cli import how_to_report, report
 from simulations.reproduce_cli import reproduce
 
 if TYPE_CHECKING:
@@ -184,6 +185,7 @@ def simulate(
     console.out.print(console.protocol(summary), soft_wrap=True)
     console.out.print(console.results_table([summary]))
     console.out.print(_closing(summary, folder))
+    console.out.print(how_to_report(folder), markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -261,6 +263,7 @@ def compare(
     for table in console.results_tables(summaries, console.out.width):
         console.out.print(table)
     console.out.print(f"Results: {folder}/compare.csv, and a folder per strategy beside it.")
+    console.out.print(how_to_report(folder), markup=False, soft_wrap=True)
 
 
 def _runs(config: Config, strategies: str) -> dict[str, Config]:
@@ -319,6 +322,7 @@ def _closing(summary: dict[str, Any], folder: Path) -> str:
 
 app.command()(devices)
 app.command()(reproduce)
+app.command()(report)
 
 
 def main() -> None:
