@@ -7,7 +7,17 @@ control(group) -> Section | None        None where no strategy makes plans
 import pandas as pd
 
 from chord_fl.report.drawing import in_bytes
-from chord_fl.report.page.charts import Picture, Point, bytes_below, dots, few_ticks, name_rows, panel, plain
+from chord_fl.report.page.charts import (
+    Picture,
+    Point,
+    bytes_below,
+    dots,
+    few_ticks,
+    legend_above,
+    name_rows,
+    panel,
+    plain,
+)
 from chord_fl.report.page.document import Section, table
 from chord_fl.report.page.groups import Group
 from chord_fl.report.page.palette import FAINT
@@ -69,8 +79,8 @@ def control(group: Group) -> Section | None:
     )
     words = (
         "Each device also ranks with the plan of another device. If that is as good as its own, plans are not "
-        "personal, however much they differ. NDCG@10, paired over devices; a difference beyond two standard errors is "
-        "told apart from chance."
+        "personal, however much they differ. NDCG@10, paired over devices, each device's rounds and seeds averaged "
+        "first; a difference beyond two standard errors is told apart from chance."
     )
     return Section(
         "control", "Own plan against a stranger's", (words,), tables=(table(heads, rows, words=1),), pictures=(picture,)
@@ -85,12 +95,12 @@ def _intervals(group: Group, intervals: pd.DataFrame) -> Picture:
         points.append(Point(value, value - width, value + width))
     known = {series.name: point.value for series, point in zip(group.series, points, strict=True)}
     strangers = [mean(series, lambda run: run.figure("ndcg@10_stranger")) for series in group.series]
-    with panel(rows=len(points)) as (figure, axes):
+    rows = [row for row, value in enumerate(strangers) if value == value]
+    with panel(rows=len(points) + bool(rows)) as (figure, axes):
         dots(axes, points, [series.style for series in group.series])
-        rows = [row for row, value in enumerate(strangers) if value == value]
         if rows:
             axes.plot([strangers[row] for row in rows], rows, "x", color=FAINT, markersize=7, label="stranger's plan")
-            axes.legend(frameon=False, fontsize=9, loc="best")
+            legend_above(axes)
         name_rows(axes, [series.name for series in group.series])
         axes.set_xlim(left=0)
         axes.set_xlabel("NDCG@10, devices with a result")
@@ -129,8 +139,7 @@ def _against_bytes(group: Group) -> Picture:
         axes.margins(y=0.2)
         axes.set_xlabel("profile, plan and weights per device (logarithmic)")
         axes.set_ylabel("NDCG@10" if same else "NDCG@10, no result counts 0")
-        handles, names = axes.get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=2, frameon=False, fontsize=9)
+        legend_above(axes)
     described = [
         f"{series.name}: {in_bytes(round(count))}, {value:.4f}"
         for series, count, value in zip(group.series, sent, values, strict=True)

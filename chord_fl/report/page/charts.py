@@ -56,6 +56,11 @@ def panel(rows: int | None = None, height: float = 3.1) -> Iterator[tuple[Figure
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(_WIDTH, height if rows is None else 0.75 + _ROW * rows), layout="constrained")
         yield figure, figure.subplots()
+        # laid out once for all formats: saving would do it anew, and draw everything twice for it
+        layout = figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(figure)
+        figure.set_layout_engine(None)
 
 
 def plain(text: str) -> str:
@@ -118,11 +123,11 @@ def lines(axes: Axes, curves: Mapping[str, pd.Series], looks: Mapping[str, Style
     ends = [(name, curve.dropna()) for name, curve in curves.items()]
     ends = [(name, curve) for name, curve in ends if len(curve)]
     points = axes.get_window_extent().height * 72 / axes.figure.dpi
-    places = apart([(curve.iloc[-1] - low) / (high - low) for _, curve in ends], 12 / points)
+    places = apart([(curve.iloc[-1] - low) / (high - low) for _, curve in ends], 24 / points)
     for (name, curve), place in zip(ends, places, strict=True):
         line: Any = {"arrowstyle": "-", "color": looks[name].colour, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 3}
         where: Any = {"textcoords": "axes fraction", "va": "center", "arrowprops": line, "annotation_clip": False}
-        short = plain(textwrap.shorten(name, 24, placeholder="…"))
+        short = plain(textwrap.fill(name, 18, max_lines=2, placeholder="…"))
         axes.annotate(short, (curve.index[-1], curve.iloc[-1]), (1.05, place), fontsize=9, **where)
 
 
@@ -154,7 +159,7 @@ def legend_above(axes: Axes) -> None:
 def percent(axes: Axes, which: str = "x") -> None:
     """Shares as percentages."""
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(PercentFormatter(1.0))
+    axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def whole(axes: Axes) -> None:

@@ -58,7 +58,8 @@ def section(group: Group) -> Section:
 def _ledger(series: Series) -> pd.DataFrame:
     """Payload, envelope and messages per device, means over seeds, by (purpose, direction); may be empty."""
     frames = [
-        run.ledger.set_index(["purpose", "direction"]) / int(run.summary["devices"])
+        run.ledger.astype({"purpose": str, "direction": str}).set_index(["purpose", "direction"])
+        / int(run.summary["devices"])
         for run in series.runs
         if run.ledger is not None
     ]

@@ -10,7 +10,7 @@ from chord_fl.report.page.document import Section, table
 from chord_fl.report.page.groups import Group, Series
 from chord_fl.report.page.palette import STATUSES
 
-_NUMBER = r"\d[\d,]*(?:\.\d+)?"
+_NUMBER = r"\b[0-9a-f]{6,}\b|\d[\d,]*(?:\.\d+)?"  # checksums are in hexadecimal
 _MOST_ERRORS = 12
 _LONGEST = 160  # characters of an error
 
@@ -41,7 +41,7 @@ def section(group: Group) -> Section | None:
             table(
                 ("most common reasons", *counts.index),
                 reasons,
-                f"Numbers in them are replaced by N. The {len(reasons)} most common.",
+                f"Numbers in them are replaced by N; at most {_MOST_ERRORS} reasons are listed.",
             )
         )
     words = (
@@ -54,7 +54,7 @@ def section(group: Group) -> Section | None:
 
 def _rows(series: Series) -> pd.DataFrame | None:
     frames = [run.devices[["status", "error"]] for run in series.runs if run.devices is not None]
-    return pd.concat(frames) if frames else None
+    return pd.concat([frame.astype(object) for frame in frames]) if frames else None
 
 
 def _counted(errors: pd.Series) -> pd.Series:

@@ -73,16 +73,17 @@ class Style:
 
 
 def styles(strategies: Sequence[str]) -> list[Style]:
-    """A look for each series of the named strategies: those of one strategy share its colour, not its mark and dash."""
-    unknown = [name for name in dict.fromkeys(strategies) if name not in _STRATEGIES]
-    looks, seen = [], dict.fromkeys(strategies, 0)
-    for name in strategies:
-        turn = seen[name]
-        seen[name] += 1
-        place = unknown.index(name) if name in unknown else 0
-        colour = _STRATEGIES.get(name, _OTHERS[place % len(_OTHERS)])
-        mark = _MARKS.get(name, _OTHER_MARKS[place % len(_OTHER_MARKS)])
-        looks.append(Style(colour, mark if not turn else _OTHER_MARKS[turn % len(_OTHER_MARKS)], _DASHES[turn % 4]))
+    """A look for each series of the named strategies; the first of a strategy has the strategy's own."""
+    looks: list[Style] = []
+    others = 0
+    for index, name in enumerate(strategies):
+        turn = list(strategies[:index]).count(name)
+        if name in _STRATEGIES and not turn:
+            looks.append(Style(_STRATEGIES[name], _MARKS[name], "-"))
+            continue
+        colour, mark = _OTHERS[others % len(_OTHERS)], _OTHER_MARKS[others % len(_OTHER_MARKS)]
+        looks.append(Style(colour, mark, _DASHES[(others + 1) % len(_DASHES)]))
+        others += 1
     return looks
 
 

@@ -43,7 +43,7 @@ def _counts(series: Series) -> pd.DataFrame:
     frames = [run.channels for run in series.runs if run.channels is not None]
     if not frames:
         return pd.DataFrame()
-    every = pd.concat(frames)
+    every = pd.concat([frame.astype({"layer": str}) for frame in frames])
     return every.groupby(["layer", "channel", "bits"], as_index=False, sort=False)[["devices", "devices_highest"]].sum()
 
 

@@ -128,9 +128,11 @@ def _html(parts: Sequence[Part], left_out: Sequence[str]) -> str:
     def drawn(part: Part, section: Section) -> list[tuple[str, str, str, Markup]]:
         return [
             (
-                *(f"{part.prefix}{picture.name}", picture.title, picture.reading),
+                *(f"{part.prefix}figure-{picture.name}", picture.title, picture.reading),
                 # every text in it was escaped where the figure was drawn
-                Markup(inline(picture.figure, f"{part.prefix}{picture.name}", picture.title, picture.description)),
+                Markup(
+                    inline(picture.figure, f"{part.prefix}figure-{picture.name}", picture.title, picture.description)
+                ),
             )
             for picture in section.pictures
         ]

@@ -48,7 +48,7 @@ _CURVES = (
     ),
     _Curve(
         *("rounds_served", "served", "Who has a result", "share of all devices"),
-        lambda curve: f"{curve.min():.0%} to {curve.max():.0%}",
+        lambda curve: f"{curve.min():.1%} to {curve.max():.1%}",
         *(True, 1.0),
     ),
 )
@@ -77,12 +77,13 @@ def _drawn(curve: _Curve, known: Mapping[str, pd.DataFrame], looks: Mapping[str,
         return None
     with panel(height=3.1) as (figure, axes):
         axes.margins(y=0.12)
+        if curve.share:
+            axes.set_ylim(-0.04, 1.06)
+            percent(axes, "y")
         lines(axes, columns, looks)
         axes.set_xlabel(what)
         axes.set_ylabel(curve.label)
         whole(axes)
-        if curve.share:
-            percent(axes, "y")
     words = "; ".join(f"{name}: {curve.reading(column.dropna())}" for name, column in columns.items())
     return Picture(curve.name, f"{curve.title} by {what}", words, f"{words}.", figure)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow.dataset import dataset
 
 from chord_fl.errors import ConfigError
 from chord_fl.trees import Tree, read_toml
@@ -22,6 +23,7 @@ from chord_fl.trees import Tree, read_toml
 _NEEDED = {"strategy": str, "dataset": str, "seed": int, "devices": int, "rounds": int}  # of a summary
 _DEVICES = ("round", "device", "rank", "rank_stranger", "ndcg@10", "status", "error")
 _DEVICES_IF_THERE = ("average_bits", "virtual_seconds", "joules")  # in runs of every version so far but the first
+_TEXTS = ("status", "error", "layer", "purpose", "direction")
 _LEDGER = ("purpose", "direction", "payload_bytes", "envelope_bytes")
 _CHANNELS = ("round", "layer", "channel", "bits", "devices", "devices_highest")
 _PHONES = ("device", "ram_gb", "memory_bytes", "history")
@@ -137,7 +139,9 @@ def _order(folder: Path) -> Callable[[Path], tuple[int, str]]:
 
 def _summary(path: Path) -> dict[str, Any]:
     if not path.exists():
-        raise ConfigError(f"report {path.parent}: no summary.json: the run was stopped before its first round was over")
+        raise ConfigError(
+            f"report {path.parent}: no summary.json: no round is finished, or the run was stopped before one was"
+        )
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except _UNREADABLE as error:
@@ -175,13 +179,16 @@ def _plans_without_channels(summary: Mapping[str, Any]) -> str | None:
 
 
 def _frame(path: Path, columns: Sequence[str], if_there: Sequence[str] = ()) -> pd.DataFrame:
-    frame = pd.read_parquet(path)
-    lacking = [name for name in columns if name not in frame]
+    """Those columns of a Parquet file, or of a folder of its parts. Texts are categories: large runs repeat them."""
+    parts = dataset(path, format="parquet")
+    lacking = [name for name in columns if name not in parts.schema.names]
     if lacking:
         raise ValueError(f"no column {lacking[0]}")
-    words = [name for name in columns if name in ("status", "error", "layer")]
-    numbers = [name for name in (*columns, *if_there) if name in frame and name not in words]
-    return frame[words].astype(str).join(frame[numbers].apply(pd.to_numeric))
+    known = [*columns, *(name for name in if_there if name in parts.schema.names)]
+    words = [name for name in known if name in _TEXTS]
+    frame: pd.DataFrame = parts.to_table(columns=known).to_pandas(categories=words)
+    numbers = [name for name in known if name not in words]
+    return frame[words].join(frame[numbers].apply(pd.to_numeric))
 
 
 def _rounds(path: Path) -> pd.DataFrame:
@@ -192,10 +199,8 @@ def _rounds(path: Path) -> pd.DataFrame:
 
 
 def _ledger(path: Path) -> pd.DataFrame:
-    rows = pd.read_parquet(path, columns=list(_LEDGER))
-    keys = rows[["purpose", "direction"]].astype(str)
-    sums = rows[["payload_bytes", "envelope_bytes"]].apply(pd.to_numeric).assign(messages=1)
-    return keys.join(sums).groupby(["purpose", "direction"], as_index=False, sort=False).sum()
+    rows = _frame(path, _LEDGER).assign(messages=1)
+    return rows.groupby(["purpose", "direction"], as_index=False, sort=False, observed=True).sum()
 
 
 def _first_line(error: BaseException) -> str:

@@ -152,7 +152,7 @@ def _table(group: Group) -> Table:
             marked = cells[best].partition(" ±")[0] if len({text.partition(" ±")[0] for text in rivals}) > 1 else None
         found = tuple(Cell(text, marked is not None and text.partition(" ±")[0] == marked) for text in cells)
         rows.append(Row(line.head, found, line.ends_group))
-    caption = "Bold: the best of a line."
+    caption = "Bold: the best of a line, whether chance made the difference or not."
     if not same:
         caption += " No accuracy is marked where the devices behind it differ; those that count everybody are."
     if seeds > 1:
@@ -161,7 +161,7 @@ def _table(group: Group) -> Table:
 
 
 def _head(series: Series) -> str:
-    return series.name if len(series.runs) == 1 else f"{series.name} ({len(series.runs)} seeds)"
+    return series.name if len(series.runs) == 1 else f"{series.name}, {len(series.runs)} seeds"
 
 
 def _cell(series: Series, line: _Line) -> str:
@@ -170,7 +170,8 @@ def _cell(series: Series, line: _Line) -> str:
         return "-"
     text = line.form.format(values.mean())
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
-    return f"{text} ± {line.form.format(spread).lstrip('+')}" if spread > 0 else text
+    form = line.form.replace("+", "").replace(".3g", ".2g")
+    return f"{text} ± {form.format(spread)}" if spread > 0 else text
 
 
 def _pairs(pairs: pd.DataFrame) -> Table:
@@ -210,11 +211,14 @@ def _findings(group: Group, pairs: pd.DataFrame) -> list[str]:
     """What to take away, in sentences that the tables bear out."""
     found = []
     names = [series.name for series in group.series]
-    accuracy = pd.Series([mean(series, _summary("ndcg@10")) for series in group.series], index=names).dropna()
-    if len(accuracy) > 1 and alike(group):
+    same = alike(group)
+    figure = _summary("ndcg@10") if same else everybody
+    accuracy = pd.Series([mean(series, figure) for series in group.series], index=names).dropna()
+    if len(accuracy) > 1:
         first, second = accuracy.sort_values(ascending=False, kind="stable").index[:2]
-        text = f"Highest NDCG@10: {first} with {accuracy[first]:.4f}, before {second} with {accuracy[second]:.4f}"
-        found.append(f"{text}{_between(pairs, str(first), str(second))}.")
+        what = "Highest NDCG@10" if same else "Highest NDCG@10, where devices without a result count 0"
+        text = f"{what}: {first} with {accuracy[first]:.4f}, before {second} with {accuracy[second]:.4f}"
+        found.append(f"{text}{_between(pairs, str(first), str(second)) if same else ''}.")
     elif len(accuracy) == 1:
         found.append(f"NDCG@10 of {names[0]} is {accuracy.iloc[0]:.4f}.")
     for test in controls(group).to_dict("records"):
