@@ -178,7 +178,7 @@ def _training_users(config: Config) -> int | None:
 
 
 def phones_table(config: Config, devices: int) -> pd.DataFrame:
-    """Who takes part, a row per device: device, ram_gb, memory_bytes (NaN: follows from the RAM), score, history.
+    """Who takes part, a row per device: device, ram_gb and memory_bytes (NaN where unknown), score, history.
 
     `history` is the number of items that its user's log holds.
     """
