@@ -109,14 +109,15 @@ def _described(found: Frames, order: Sequence[str]) -> str:
     )
 
 
-def _served_words(shares: Frames, order: Sequence[str]) -> tuple[str, str]:
-    """What the picture shows, and what is to be read off it."""
-    least = {name: frame["value"].reindex(list(order)).dropna() for name, frame in shares.items()}
-    parts = [
-        f"{name} from {values.iloc[0]:.0%} to {values.iloc[-1]:.0%}" for name, values in least.items() if len(values)
-    ]
-    reading = f"Share of devices with a result, from the smallest class to the largest: {'; '.join(parts)}."
-    return _described(shares, order), reading
+def _ends(found: Frames, order: Sequence[str], form: str) -> str:
+    """The first and the last class of each series in words."""
+    parts = []
+    for name, frame in found.items():
+        values = frame["value"].reindex(list(order)).dropna()
+        if len(values):
+            first, last = form.format(values.iloc[0]), form.format(values.iloc[-1])
+            parts.append(f"{name} {first} at {values.index[0]}, {last} at {values.index[-1]}")
+    return "; ".join(parts)
 
 
 def _by_memory(known: Frames, looks: Looks) -> list[Picture]:
@@ -126,38 +127,41 @@ def _by_memory(known: Frames, looks: Looks) -> list[Picture]:
     every = _classes(pd.concat([frame[column] for frame in known.values()]))
     binned = {series: frame.assign(place=every.of(frame[column])) for series, frame in known.items()}
     shares = {series: _shares(frame) for series, frame in binned.items()}
-    values = {series: _means(frame, "ndcg@10") for series, frame in binned.items() if "ndcg@10" in frame}
-    with panel(height=3.3) as (served, axes):
-        classes(axes, shares, looks, every.labels)
-        axes.set_xlabel(name)
-        axes.set_ylabel("devices with a result")
-        axes.set_ylim(-0.04, 1.06)
-        percent(axes, "y")
-    with panel(height=3.3) as (accuracy, axes):
-        classes(axes, values, looks, every.labels)
-        axes.set_xlabel(name)
-        axes.set_ylabel("NDCG@10, devices with a result")
-        axes.set_ylim(bottom=0)
-    reading = f"Over those with a result; classes with fewer than {_FEWEST} of them are left out."
-    return [
-        Picture("memory_served", "Who is served, by memory", *_served_words(shares, every.labels), served),
-        Picture("memory_accuracy", "Accuracy by memory", _described(values, every.labels), reading, accuracy),
-    ]
+    pictures = []
+    if any((frame["value"] < 1).any() for frame in shares.values()):  # that everybody is served needs no picture
+        with panel(height=3.3) as (figure, axes):
+            classes(axes, shares, looks, every.labels)
+            axes.set_xlabel(name)
+            axes.set_ylabel("devices with a result")
+            axes.set_ylim(-0.04, 1.06)
+            percent(axes, "y")
+        reading = f"Share of devices with a result, by class: {_ends(shares, every.labels, '{:.0%}')}."
+        words = _described(shares, every.labels)
+        pictures.append(Picture("memory_served", "Who is served, by memory", words, reading, figure))
+    return pictures + _accuracy(binned, looks, every.labels, "memory", name)
 
 
 def _by_history(known: Frames, looks: Looks) -> list[Picture]:
     every = _classes(pd.concat([frame["history"] for frame in known.values()]))
-    order, frames = every.labels, {name: frame for name, frame in known.items() if "ndcg@10" in frame}
-    values = {name: _means(frame.assign(place=every.of(frame["history"])), "ndcg@10") for name, frame in frames.items()}
+    binned = {series: frame.assign(place=every.of(frame["history"])) for series, frame in known.items()}
+    quarters = "" if len(every.highest) > 4 else ", a quarter of the users each"
+    return _accuracy(binned, looks, every.labels, "history", f"items in the user's log{quarters}")
+
+
+def _accuracy(binned: Frames, looks: Looks, order: Sequence[str], what: str, label: str) -> list[Picture]:
+    """NDCG@10 by the class `place` of a device; nothing where there are too few devices for it."""
+    values = {name: _means(frame, "ndcg@10") for name, frame in binned.items() if "ndcg@10" in frame}
     if len(order) < 2 or not any(len(frame) for frame in values.values()):
         return []
     with panel(height=3.3) as (figure, axes):
         classes(axes, values, looks, order)
-        axes.set_xlabel("items in the user's history, a quarter of the users each")
+        axes.set_xlabel(label)
         axes.set_ylabel("NDCG@10, devices with a result")
         axes.set_ylim(bottom=0)
-    reading = "Whether users with a short history get less out of it than those with a long one."
-    return [Picture("history", "Accuracy by history", _described(values, order), reading, figure)]
+    reading = (
+        f"NDCG@10 by class: {_ends(values, order, '{:.4f}')}. Classes of fewer than {_FEWEST} results are left out."
+    )
+    return [Picture(f"{what}_accuracy", f"Accuracy by {what}", _described(values, order), reading, figure)]
 
 
 def _bits(known: Frames, looks: Looks) -> list[Picture]:

@@ -73,7 +73,7 @@ def find(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise ConfigError(f"report {path}: {'a file' if path.exists() else 'no such folder'}; give folders of runs")
-        inside = [path] if _is_run(path) else sorted(_runs_below(path), key=_order(path))
+        inside = [path] if _is_run(path) else list(_runs_below(path))
         if not inside:
             raise ConfigError(f"report {path}: holds no run; a run has a summary.json and a config.toml")
         found.update({folder.resolve(): folder for folder in inside if folder.resolve() not in found})
@@ -119,8 +119,8 @@ def _is_run(folder: Path) -> bool:
 
 
 def _runs_below(folder: Path) -> Iterable[Path]:
-    """Folders of runs inside, at any depth; what a run holds is not searched."""
-    for child in sorted(folder.iterdir()):
+    """Folders of runs inside, at any depth, in order; what a run holds is not searched."""
+    for child in sorted(folder.iterdir(), key=_order(folder)):
         if child.is_dir() and not child.name.startswith("."):
             if _is_run(child):
                 yield child

@@ -218,6 +218,7 @@ def _findings(group: Group, pairs: pd.DataFrame) -> list[str]:
         first, second = accuracy.sort_values(ascending=False, kind="stable").index[:2]
         what = "Highest NDCG@10" if same else "Highest NDCG@10, where devices without a result count 0"
         text = f"{what}: {first} with {accuracy[first]:.4f}, before {second} with {accuracy[second]:.4f}"
+        text += "" if len({series.seeds for series in group.series}) == 1 else ", each over its own seeds"
         found.append(f"{text}{_between(pairs, str(first), str(second)) if same else ''}.")
     elif len(accuracy) == 1:
         found.append(f"NDCG@10 of {names[0]} is {accuracy.iloc[0]:.4f}.")

@@ -17,7 +17,7 @@ from chord_fl.report.page.render import Written, write
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 ONE_ROUND = {
-    *("accuracy", "bytes", "control", "memory_served", "memory_accuracy", "history", "plans_highest"),
+    *("accuracy", "bytes", "control", "memory_accuracy", "history_accuracy", "plans_highest"),
     *("plans_layers", "plans_channels", "purposes", "virtual_seconds", "joules", "bits"),
 }
 
@@ -173,7 +173,14 @@ def test_other_seeds_are_said(page: Page) -> None:
 def test_a_life_has_sessions_losses_and_their_reasons(life: list[Path], tmp_path: Path) -> None:
     found = report(tmp_path, *life)
     assert found.tables[0][0][1:] == ["chord (refresh always)", "chord (refresh once)"]
-    assert {"rounds_accuracy", "rounds_bytes", "rounds_asked", "rounds_served", "statuses", "bits"} <= found.figures
+    assert {
+        "rounds_accuracy",
+        "rounds_bytes",
+        "rounds_asked",
+        "rounds_served",
+        "statuses",
+        "memory_served",
+    } <= found.figures
     losses = next(index for index, table in enumerate(found.tables) if table[0][0] == "devices and rounds")
     for column, folder in enumerate(life):
         devices = pd.read_parquet(folder / "devices.parquet")
