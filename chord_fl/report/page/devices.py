@@ -19,7 +19,7 @@ Frames = Mapping[str, pd.DataFrame]  # by the name of a series
 Looks = Mapping[str, Style]
 
 _NORMAL_95 = 1.96
-_FEWEST = 5  # devices of a class below which a mean says nothing
+_FEWEST = 20  # results of a class below which a mean of so rare an event as a hit says nothing
 _MOST_CLASSES = 9  # more values than that are cut into quarters
 
 
@@ -135,7 +135,7 @@ def _by_memory(known: Frames, looks: Looks) -> list[Picture]:
             axes.set_ylabel("devices with a result")
             axes.set_ylim(-0.04, 1.06)
             percent(axes, "y")
-        reading = f"Share of devices with a result, by class: {_ends(shares, every.labels, '{:.0%}')}."
+        reading = f"By {name}: {_ends(shares, every.labels, '{:.0%}')}."
         words = _described(shares, every.labels)
         pictures.append(Picture("memory_served", "Who is served, by memory", words, reading, figure))
     return pictures + _accuracy(binned, looks, every.labels, "memory", name)
@@ -158,9 +158,7 @@ def _accuracy(binned: Frames, looks: Looks, order: Sequence[str], what: str, lab
         axes.set_xlabel(label)
         axes.set_ylabel("NDCG@10, devices with a result")
         axes.set_ylim(bottom=0)
-    reading = (
-        f"NDCG@10 by class: {_ends(values, order, '{:.4f}')}. Classes of fewer than {_FEWEST} results are left out."
-    )
+    reading = f"By {label}: {_ends(values, order, '{:.4f}')}. Classes of fewer than {_FEWEST} results are left out."
     return [Picture(f"{what}_accuracy", f"Accuracy by {what}", _described(values, order), reading, figure)]
 
 

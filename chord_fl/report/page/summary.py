@@ -19,6 +19,7 @@ from chord_fl.status import EXPECTED, word
 LOSSES = tuple(word(status) for status in EXPECTED)
 _ALIKE = 0.95  # shares of devices with a result that differ by less are the same devices to all intents
 _ERRORS = 2.0  # standard errors beyond which a difference is told apart from chance, as on the terminal
+_MOST_PAIRS = 28  # of eight series; of more only those with the first are listed
 _LEVEL = 0.05  # of a pair's p, corrected for all pairs
 
 
@@ -89,7 +90,8 @@ def results(group: Group) -> Section:
     pairs = paired_tests(rows_of(group), within=()) if len(group.series) > 1 else pd.DataFrame()
     tables = [_table(group)]
     if len(pairs):
-        tables.append(_pairs(pairs))
+        few = pairs if len(pairs) <= _MOST_PAIRS else pairs[pairs["a"] == group.series[0].name]
+        tables.append(_pairs(few, len(pairs)))
     return Section(
         *("results", "Results"),
         words=tuple(_findings(group, pairs)),
@@ -174,7 +176,7 @@ def _cell(series: Series, line: _Line) -> str:
     return f"{text} ± {form.format(spread)}" if spread > 0 else text
 
 
-def _pairs(pairs: pd.DataFrame) -> Table:
+def _pairs(pairs: pd.DataFrame, every: int) -> Table:
     lines = [
         (
             f"{pair['a']} against {pair['b']}",
@@ -191,9 +193,13 @@ def _pairs(pairs: pd.DataFrame) -> Table:
     heads = ("", "over the same devices", "NDCG@10", "standard error", "p (Holm)", "devices", "seeds that agree")
     caption = (
         "Each pair over the devices that have a result under both, the first minus the second. p is of a sign-flip "
-        f"test, corrected for all pairs of the table; a p of {_LEVEL} or more is not told apart from chance."
+        f"test, corrected for {_all(every)}; a p of {_LEVEL} or more is not told apart from chance."
     )
     return table(heads, lines, caption, words=1)
+
+
+def _all(pairs: int) -> str:
+    return "this one pair" if pairs == 1 else f"all {pairs} pairs of columns"
 
 
 def _winner(pair: Mapping[Hashable, Any]) -> str:
