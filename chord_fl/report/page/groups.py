@@ -195,15 +195,14 @@ def _names(parted: Sequence[tuple[str, Flat, list[Run]]]) -> list[str]:
             keys.append("static.bits")  # not what the name alone is taken for
         what = ", ".join(f"{key.rpartition('.')[2]} {mine[key]}" for key in keys)
         names.append(f"{strategy} ({what})" if what else strategy)
-    for name in list(names):
-        if names.count(name) > 1:
-            twins = [place for place, other in enumerate(names) if other == name]
-            for place in twins:
-                names[place] = f"{name} in {parted[place][2][0].folder.name}"
-            if len({names[place] for place in twins}) < len(twins):  # folders of one name in different places
-                for number, place in enumerate(twins, start=1):
-                    names[place] += f" {number}"
-    return [_short(name) for name in names]
+    short = [_short(name) for name in names]
+    folders = [_short(f"{name} in {parted[place][2][0].folder.name}") for place, name in enumerate(short)]
+    named = [folders[place] if short.count(name) > 1 else name for place, name in enumerate(short)]
+    # folders of one name in different places, or names that differ only behind what is shown of them
+    return [
+        f"{name} #{named[: place + 1].count(name)}" if named.count(name) > 1 else name
+        for place, name in enumerate(named)
+    ]
 
 
 def _short(name: str) -> str:

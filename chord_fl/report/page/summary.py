@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from chord_fl.report.page.document import Cell, Row, Section, Table, table
 from chord_fl.report.page.groups import Group, Series
@@ -140,19 +141,14 @@ def _table(group: Group) -> Table:
     several, seeds = int(group.first["rounds"]) > 1, max(len(series.runs) for series in group.series)
     same, rows = alike(group), []
     for line in _LINES:
-        values = np.array([[mean(series, line.figure)] for series in group.series])[:, 0]
+        values = np.array([mean(series, line.figure) for series in group.series])
         if line.head.replace(" ", "_") in LOSSES and not np.nansum(values):
             continue  # what happened to nobody needs no line
         if (line.rounds_only and not several) or (line.single_seed and seeds > 1):
             continue
         cells = [_cell(series, line) for series in group.series]
-        rivals = [text for text, value in zip(cells, values, strict=True) if value == value]
-        marked = None
-        if line.better and len(rivals) > 1 and (same or not line.of_served):
-            best = int(np.nanargmax(line.better * values))
-            # whoever prints the same is as good
-            marked = cells[best].partition(" ±")[0] if len({text.partition(" ±")[0] for text in rivals}) > 1 else None
-        found = tuple(Cell(text, marked is not None and text.partition(" ±")[0] == marked) for text in cells)
+        marked = _marked(values, line) if same or not line.of_served else np.zeros(len(cells), dtype=bool)
+        found = tuple(Cell(text, bool(best)) for text, best in zip(cells, marked, strict=True))
         rows.append(Row(line.head, found, line.ends_group))
     caption = "Bold: the best of a line, whether chance made the difference or not."
     if not same:
@@ -160,6 +156,14 @@ def _table(group: Group) -> Table:
     if seeds > 1:
         caption += " ± is the standard deviation over seeds."
     return Table(("", *(_head(series) for series in group.series)), tuple(rows), caption)
+
+
+def _marked(values: NDArray[np.float64], line: _Line) -> NDArray[np.bool_]:
+    """Where the best of a line stands, [series]; whoever prints the same is as good, and nobody is if all do."""
+    printed = np.array([line.form.format(value) if value == value else "" for value in values])
+    if not line.better or len(set(printed) - {""}) < 2:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(printed == printed[np.nanargmax(line.better * values)])
 
 
 def _head(series: Series) -> str:

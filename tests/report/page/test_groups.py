@@ -71,7 +71,9 @@ def test_names_say_what_differs_and_nothing_else() -> None:
 
 def test_the_same_run_twice_keeps_both_and_names_their_folders() -> None:
     assert names(run("first"), run("second")) == [["chord in first", "chord in second"]]
-    assert names(run("a/x"), run("b/x")) == [["chord in x 1", "chord in x 2"]]
+    assert names(run("a/x"), run("b/x")) == [["chord in x #1", "chord in x #2"]]
+    long = [run(f"a/{'x' * 60}{number}", "mine" * 20) for number in range(3)]
+    assert len(set(names(*long)[0])) == 3  # whatever is left out of a name
 
 
 def test_without_a_configuration_the_summary_decides() -> None:
