@@ -13,6 +13,7 @@ from chord_fl import __version__
 from chord_fl.errors import ChordError, printable
 from simulations.data_cli import data
 from simulations.devices_cli import devices
+from simulations.report_cli import report
 from simulations.reproduce_cli import reproduce
 from simulations.run_cli import compare, simulate
 from simulations.train_cli import train
@@ -24,10 +25,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130  # what typer returns after Ctrl-C
-RUN, LOOK, PAPER = "Train and simulate", "Look at what there is to simulate", "The paper"
+RUN, LOOK, PAPER = "Train, simulate, compare", "Look at what there is to simulate", "The paper"
 app.command(rich_help_panel=RUN)(simulate)
 app.command(rich_help_panel=RUN)(compare)
 app.command(rich_help_panel=RUN)(train)
+app.command(rich_help_panel=RUN)(report)
 app.command(rich_help_panel=LOOK)(data)
 app.command(rich_help_panel=LOOK)(devices)
 app.command(rich_help_panel=PAPER)(reproduce)
@@ -57,6 +59,8 @@ def front_page(
           (minutes, once), then takes seconds.
       chord-fl compare --strategies chord,static,finetune
           The same devices under three strategies, in one table.
+      chord-fl report runs/TIME-compare
+          What came out, as one HTML file with figures.
       chord-fl simulate --preset thousands
           Ten thousand synthetic devices.
       chord-fl simulate --help

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -146,6 +147,7 @@ def closing(result: dict[str, Any]) -> Iterator[str]:
         yield f"{result['over_memory_budget']:,} rows needed more memory than the device had to spare."
     yield from without_result(result)
     yield f"Results: {result['folder']}/summary.json, rounds.csv, devices.parquet, ledger.parquet."
+    yield how_to_report(result["folder"])
 
 
 MOST_REASONS, _LONGEST = 5, 200  # reasons, and characters of one; the files have all of both
@@ -165,3 +167,8 @@ def without_result(result: dict[str, Any]) -> Iterator[str]:
     if len(errors) > MOST_REASONS:
         rest = sum(error["rows"] for error in errors[MOST_REASONS:])
         yield f"  {rest:>6,}  for {len(errors) - MOST_REASONS} other reasons"
+
+
+def how_to_report(folder: Path | str) -> str:
+    """What a run says at its end about its report."""
+    return f"Report: chord-fl report {folder} --out {folder}/report.html"

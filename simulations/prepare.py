@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import platformdirs
 
@@ -19,6 +20,7 @@ from chord_fl.config import Config
 from chord_fl.data import dataset
 from chord_fl.data.dataset import Dataset
 from chord_fl.data.interactions import Interactions, earlier
+from chord_fl.device.population import traits
 from chord_fl.errors import CheckpointError, ChordError, ConfigError
 from chord_fl.report.record import Record
 from chord_fl.trees import write_toml
@@ -26,6 +28,8 @@ from simulations.locks import lock
 from simulations.population import check_population
 from strategies import STRATEGIES
 from strategies.base import DeviceStrategy, Shipment
+
+_CHUNK = 10_000  # users whose sequences are held at a time
 
 
 @dataclass(frozen=True)
@@ -147,14 +151,29 @@ def _training_users(config: Config) -> int | None:
     return config.train.train_users if config.data.name == "synthetic" else None
 
 
+def phones_table(config: Config, devices: int) -> pd.DataFrame:
+    """Who takes part, a row per device: device, ram_gb and memory_bytes (NaN where unknown), score, history.
+
+    `history` is the number of items that its user's log holds.
+    """
+    found, phones = dataset.load(config.data, config.seed), traits(config.population.source, config.seed, 0, devices)
+    starts = range(0, devices, _CHUNK)
+    lengths = [found.slice(first, min(_CHUNK, devices - first)).lengths for first in starts]
+    traits_ = {name: getattr(phones, name) for name in ("ram_gb", "memory_bytes", "score")}
+    return pd.DataFrame({"device": np.arange(devices), **traits_, "history": np.concatenate(lengths)})
+
+
 def strategy(config: Config, model: Trained, devices: int, folder: Path, nodes: int | None) -> DeviceStrategy:
     """The strategy of a run, with its shipment and its record in `folder`."""
+    if devices < 1:
+        raise ChordError("there are no devices to simulate")
     kind = strategy_class(config)
     payload = kind.pack_shipment(config, model)
     path = folder.absolute() / "shipment.safetensors"
     path.write_bytes(payload)
     shipment = Shipment(payload, hashlib.sha256(payload).hexdigest(), path, kind.matrix_bytes(config, model))
     write_toml(folder / "config.toml", config.model_dump())
+    phones_table(config, devices).to_parquet(folder / "phones.parquet", index=False)
     facts = {
         "strategy": kind.name,
         "dataset": config.data.name,
@@ -169,6 +188,4 @@ def strategy(config: Config, model: Trained, devices: int, folder: Path, nodes: 
         "param_mbit": round(kind.param_mbit(config, model.model.spec.layout), 10),
         "checkpoint": str(model.folder) if kind.learns else "",
     }
-    if devices < 1:
-        raise ChordError("there are no devices to simulate")
     return kind(config, model, shipment, Record(folder, facts, devices), nodes)

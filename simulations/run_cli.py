@@ -124,6 +124,7 @@ def compare(
             for line in console.without_result(result):
                 console.say(f"{result['label']}: {line}")
         console.say(f"Results: {folder}/compare.csv, and a folder per strategy beside it.")
+        console.say(console.how_to_report(folder))
     if failure:
         raise failure
 

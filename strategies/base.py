@@ -128,6 +128,11 @@ class DeviceStrategy(Strategy):
         """Mean share of channels in which two users' plans of this round differ; NaN without plans."""
         return float("nan")
 
+    @property
+    def channels(self) -> pd.DataFrame | None:
+        """The bits of every channel over the plans of this round (`report.channels`); None without plans."""
+        return None
+
     # --- Flower's five methods ---------------------------------------------------------------------------------------
 
     def configure_train(
@@ -183,7 +188,7 @@ class DeviceStrategy(Strategy):
         rows = settle(rows, self._first, self.config.clock.deadline)
         self._account_shipment(server_round, rows)
         begun, self._now = self._now, self._now + duration(rows, self.config.clock)
-        done = Round(server_round, named(rows), self.plan_difference, self._started, begun, self._now)
+        done = Round(server_round, named(rows), self.plan_difference, self._started, begun, self._now, self.channels)
         self.record.add(done)
         failed = rows.loc[rows["status"] == Status.FAILED, "error"]
         counted = int((~rows["status"].isin(EXPECTED)).sum())

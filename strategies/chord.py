@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -14,6 +15,7 @@ from chord_fl.config import Config
 from chord_fl.metrics import plan_difference, strangers
 from chord_fl.models.layouts import Layout
 from chord_fl.models.shipment import pack as pack_model
+from chord_fl.report.channels import count_bits
 from chord_fl.wire.ledger import Purpose
 from chord_fl.wire.param import plan_mbit
 from chord_fl.wire.plans import encode_plans
@@ -88,6 +90,12 @@ class PlanStrategy(DeviceStrategy):
     def plan_difference(self) -> float:
         """Of the plans made last for those that rank, as sent: before any device fits its own to its resources."""
         return plan_difference(self._codes)
+
+    @property
+    def channels(self) -> pd.DataFrame | None:
+        """Of the same plans."""
+        spec = self.trained.model.spec
+        return count_bits(self._codes, spec.layout, spec.levels) if len(self._codes) else None
 
     @cached_property
     def _latest(self) -> NDArray[np.uint8]:

@@ -1,8 +1,8 @@
 """What a run leaves on disk: a row per device and round, a row per round, one summary. Written after every round.
 
-Rows go into the folders `devices.parquet` and `ledger.parquet`, a part for each round, and are then forgotten here:
-what a round costs does not grow with the rounds before it. In all files bytes are payload bytes, and totals over the
-rows they cover; the envelope is apart.
+Rows go into the folders `devices.parquet` and `ledger.parquet`, and where there are plans `channels.parquet`, a part
+for each round, and are then forgotten here: what a round costs does not grow with the rounds before it. In all files
+bytes are payload bytes, and totals over the rows they cover; the envelope is apart.
 """
 
 import json
@@ -68,6 +68,7 @@ class Round:
     started: float  # time.perf_counter() when it began
     virtual_start: float = 0.0  # seconds of virtual time when it began and when it was over
     virtual_end: float = 0.0
+    channels: pd.DataFrame | None = None  # of the plans, as `report.channels.count_bits` counts them
 
 
 class Record:
@@ -96,6 +97,8 @@ class Record:
         rows = _without_decisions(rows)[list(COLUMNS)].astype(COLUMNS)
         self._append("devices.parquet", done.number, rows)
         self._append("ledger.parquet", done.number, self.ledger.table(done.number))
+        if done.channels is not None:
+            self._append("channels.parquet", done.number, done.channels.assign(round=done.number))
         refreshed = rows.loc[rows["asked"] & rows["drift"].notna(), "device"]
         sums = _sums(rows) | {
             "refreshes": len(refreshed),

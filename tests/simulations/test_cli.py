@@ -68,7 +68,17 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
 
 def test_compare_prints_one_table_and_leaves_every_file(comparison: tuple[Path, Path, str]) -> None:
     out, _, printed = comparison
-    for text in ("NDCG@10", "stranger", "average bits", "Param", "bytes up", "bytes down", "failures", "epoch   1"):
+    for text in (
+        "NDCG@10",
+        "stranger",
+        "average bits",
+        "Param",
+        "bytes up",
+        "bytes down",
+        "failures",
+        "report.html",
+        "epoch   1",
+    ):
         assert text in printed
     table = pd.read_csv(out / "compare.csv").set_index("strategy")
     assert list(table.index) == ["chord", "static", "finetune"]
