@@ -2,8 +2,8 @@
 
 The budget: the backbone's grid in GRID on ML-100K, seed 0, everything else as by default, NDCG@10 of the second last
 item. All trials are in results/tuning.csv; `python benchmarks/tune.py` repeats them. No test item took part. The
-full-precision models have trials more, at dropout 0.3, from before the grid was cut to what time allowed: a stronger base
-is the safer comparison.
+full-precision models have trials more, at dropout 0.3, from before the grid was cut to what time allowed: a stronger
+base is the safer comparison.
 """
 
 # backbone -> (learning rate, dropout)
