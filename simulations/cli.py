@@ -1,7 +1,6 @@
 """The command `chord-fl`. Exit codes: 0 done, 1 a run failed, 2 a usage or configuration error, 130 interrupted."""
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +16,7 @@ from simulations.options import resolve
 from simulations.reproduce_cli import reproduce
 
 if TYPE_CHECKING:
-    from chord_fl.report.record import Record
+    from simulations.run import Result
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -179,11 +178,10 @@ def simulate(
     resolved = resolve(**flags)
     from simulations import console
 
-    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{resolved.strategy}"
-    summary = _simulate(resolved, folder, verbose).summary
-    console.out.print(console.protocol(summary), soft_wrap=True)
-    console.out.print(console.results_table([summary]))
-    console.out.print(_closing(summary, folder))
+    result = _simulate(resolved, out, verbose)
+    console.out.print(console.protocol(result.summary), soft_wrap=True)
+    console.out.print(console.results_table([result.summary]))
+    console.out.print(_closing(result.summary, result.folder))
 
 
 @app.command()
@@ -252,7 +250,7 @@ def compare(
     for run in runs.values():  # whatever is wrong with one of them is said before the first begins
         prepare.check(run)
         prepare.check_checkpoint(run)
-    folder = prepare.make_folder(out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare")
+    folder = prepare.make_folder(out or prepare.default_folder("compare"))
     summaries = []
     for label, run in runs.items():
         summaries.append({"label": label, **_simulate(run, folder / label, verbose).summary})
@@ -278,24 +276,12 @@ def _runs(config: Config, strategies: str) -> dict[str, Config]:
     return runs
 
 
-def _simulate(config: Config, folder: Path, verbose: bool) -> "Record":
-    from simulations import console, engine, prepare
+def _simulate(config: Config, folder: Path | None, verbose: bool) -> "Result":
+    from simulations import console, run
 
-    devices = prepare.check(config).users
-    prepare.check_checkpoint(config)
-    prepare.make_folder(folder)
-    method = prepare.strategy_class(config).method
-    with console.training_progress(config, method) as progress:
-        model = prepare.trained(config, method, progress)
-    strategy = prepare.strategy(config, model, devices, folder, engine.nodes(config, devices))
-    with console.err.status(f"{config.strategy}: starting the engine for {devices:,} devices") as status:
-        strategy.notify = lambda text: status.update(f"{config.strategy}: {text}")
-        try:
-            engine.run(strategy, config, devices, verbose)
-        except KeyboardInterrupt:
-            console.err.print(f"Interrupted. The finished rounds are in {folder}.")
-            raise
-    return strategy.record
+    return run.simulate(
+        config, folder, training=console.training_progress, rounds=console.rounds_progress, verbose=verbose
+    )
 
 
 def _closing(summary: dict[str, Any], folder: Path) -> str:

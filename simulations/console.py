@@ -13,6 +13,7 @@ from chord_fl.cloud.training import Epoch
 from chord_fl.config import Config
 from chord_fl.status import EXPECTED, word
 from simulations import prepare
+from strategies.base import DeviceStrategy
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -55,6 +56,19 @@ def training_progress(config: Config, method: str) -> Iterator[prepare.Progress]
     with bar:
         yield prepare.Progress(on_start, on_epoch, on_batch, on_wait)
         bar.update(task, total=reached or None)
+
+
+@contextmanager
+def rounds_progress(strategy: DeviceStrategy) -> Iterator[None]:
+    """A line that says what the rounds are at; when they are interrupted, where the finished ones are."""
+    name, devices = strategy.config.strategy, strategy.record.devices
+    with err.status(f"{name}: starting the engine for {devices:,} devices") as status:
+        strategy.notify = lambda text: status.update(f"{name}: {text}")
+        try:
+            yield
+        except KeyboardInterrupt:
+            err.print(f"Interrupted. The finished rounds are in {strategy.record.folder}.")
+            raise
 
 
 def _epoch_line(epoch: Epoch) -> str:

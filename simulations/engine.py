@@ -17,7 +17,7 @@ from flwr.serverapp import Grid, ServerApp
 from chord_fl.config import Config
 from chord_fl.errors import ChordError
 from simulations.server_app import run_rounds, workers
-from simulations.settings import export
+from simulations.settings import exported
 from strategies.base import DeviceStrategy
 
 NODES_PER_WORKER = 10  # enough to even out the load, few enough that messages cost nothing
@@ -46,7 +46,6 @@ def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = 
     What the strategy raises is raised here; its record is complete up to the last finished round in any case.
     """
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
-    export(config)
     from flwr.simulation import run_simulation
 
     from simulations.client_app import app as client_app
@@ -59,6 +58,7 @@ def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = 
         run_rounds(grid, strategy, config)
 
     logging.getLogger("flwr").setLevel(logging.INFO if verbose else logging.CRITICAL)
+    logging.getLogger("ray.widgets").setLevel(logging.ERROR)  # in notebooks it asks for a package that only decorates
     processes = workers(config)
     backend: Any = {
         "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
@@ -69,7 +69,7 @@ def run(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = 
             "logging_level": logging.INFO if verbose else logging.ERROR,
         },
     }
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), exported(config):
         warnings.simplefilter("ignore")
         try:
             run_simulation(server_app, client_app, nodes(config, devices), backend_config=backend)

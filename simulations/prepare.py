@@ -4,6 +4,7 @@ Everything that can be wrong with a configuration is found here, before any work
 """
 
 import hashlib
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -95,6 +96,11 @@ def _check_population(config: Config, found: Dataset) -> None:
             f"population {where}: no device can hold the smallest variant of {smallest:,} bytes; "
             f"the most that one has is {slots[best]:,.0f}"
         )
+
+
+def default_folder(name: str) -> Path:
+    """Where a run goes that was told nothing else: `runs/TIME-NAME` below the current folder."""
+    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
 def make_folder(folder: Path) -> Path:
