@@ -19,6 +19,17 @@ settings.register_profile("chord-fl", deadline=None)  # tests never assert times
 settings.load_profile("chord-fl")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """How two processes share the tests (`-n 2 --dist loadgroup`): a file goes to one of them, so that what it prepares
+    is prepared once. Files that start Ray are one group, so that two never do at once, and come first: they take long.
+    """
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.location[0]))
+    items.sort(key=lambda item: not any(mark.args == ("ray",) for mark in item.iter_markers("xdist_group")))
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the checkpoints of `config` are trained once per session."""
