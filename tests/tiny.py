@@ -8,7 +8,7 @@ from simulations.options import resolve
 
 TINY = [
     *("data.name=synthetic", "data.devices=60", "data.items=100", "train.train_users=40", "train.epochs=1"),
-    *("model.dim=16", "model.blocks=1"),
+    *("model.dim=16", "model.blocks=1", "simulation.workers=1"),
 ]
 
 
