@@ -19,15 +19,14 @@ settings.register_profile("chord-fl", deadline=None)  # tests never assert times
 settings.load_profile("chord-fl")
 
 
-@pytest.hookimpl(tryfirst=True)
+# most of them start Ray; whoever shares the tests between processes (`make test`) begins with what takes longest
+LONGEST = ("test_cli.py", "test_notebooks.py", "test_personalisation.py", "test_engine.py", "test_run.py")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """How two processes share the tests (`-n 2 --dist loadgroup`): a file goes to one of them, so that what it prepares
-    is prepared once. Files that start Ray are one group, so that two never do at once, and come first: they take long.
-    """
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.location[0]))
-    items.sort(key=lambda item: not any(mark.args == ("ray",) for mark in item.iter_markers("xdist_group")))
+    """The longest files first, so that no process is left with one at the end; the others as they were found."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(scope="session")

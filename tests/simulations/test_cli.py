@@ -15,7 +15,6 @@ import pytest
 
 from simulations.cli import main
 
-pytestmark = pytest.mark.xdist_group("ray")
 TINY = [
     *("--dataset", "synthetic", "--devices", "150", "--items", "200", "--train-users", "60", "--epochs", "1"),
     *("--window", "5", "--history", "10", "--blocks", "1", "--set", "model.dim=16", "--workers", "1"),

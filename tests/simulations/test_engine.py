@@ -13,7 +13,6 @@ from simulations.server_app import workers
 from strategies.base import MostDevicesFailedError
 from tests.inprocess import DEVICES, assert_same_results, settle, simulate
 
-pytestmark = pytest.mark.xdist_group("ray")
 Make = Callable[..., Config]
 
 

@@ -20,7 +20,6 @@ from strategies.base import DeviceStrategy
 from tests.inprocess import DEVICES, InProcessGrid, assert_same_results, flower_task
 from tests.inprocess import simulate as in_process
 
-pytestmark = pytest.mark.xdist_group("ray")
 Make = Callable[..., Config]
 README = Path(__file__).parents[2] / "README.md"
 
