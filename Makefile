@@ -4,7 +4,7 @@ PYTHON ?= python3.11
 VENV := .venv
 STAMP := $(VENV)/.installed
 
-.PHONY: simulate test slow clean
+.PHONY: simulate test slow docs clean
 
 simulate: $(STAMP)
 	$(VENV)/bin/chord-fl simulate
@@ -14,10 +14,14 @@ test: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/pytest
+	$(MAKE) docs
+	$(VENV)/bin/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 slow: $(STAMP)
 	$(VENV)/bin/pytest -m slow
+
+docs: $(STAMP)
+	$(VENV)/bin/sphinx-build -c docs -W --keep-going --quiet . build/docs
 
 clean:
 	rm -rf $(VENV) build *.egg-info
@@ -25,5 +29,5 @@ clean:
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet "torch>=2.6,<2.14"
-	$(VENV)/bin/pip install --quiet --editable ".[dev]"
+	$(VENV)/bin/pip install --quiet --editable ".[dev,docs]"
 	touch $@

@@ -17,7 +17,7 @@ from flwr.serverapp import Grid, ServerApp
 from chord_fl.config import Config
 from chord_fl.errors import ChordError
 from simulations.server_app import run_rounds, workers
-from simulations.settings import export
+from simulations.settings import exported
 from simulations.watch import Watch
 from strategies.base import DeviceStrategy
 
@@ -52,7 +52,6 @@ def run(
     """
     settings = _QUIET | (_WITH_LOG if verbose else _WITHOUT_LOG)
     os.environ.update({name: value for name, value in settings.items() if name not in os.environ})
-    export(config)
     from flwr.simulation import run_simulation
 
     from simulations.client_app import app as client_app
@@ -72,6 +71,7 @@ def run(
             idle.set()
 
     logging.getLogger("flwr").setLevel(logging.INFO if verbose else logging.CRITICAL)
+    logging.getLogger("ray.widgets").setLevel(logging.ERROR)  # in notebooks it asks for a package that only decorates
     processes = workers(config)
     backend: Any = {
         "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
@@ -82,7 +82,7 @@ def run(
             "logging_level": logging.INFO if verbose else logging.ERROR,
         },
     }
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), exported(config):
         warnings.simplefilter("ignore")
         try:
             run_simulation(server_app, client_app, nodes(config, devices), backend_config=backend)

@@ -4,6 +4,7 @@ Everything that can be wrong with a configuration is found here, before any work
 """
 
 import hashlib
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -73,6 +74,11 @@ def check(config: Config) -> Dataset:
         )
     check_population(config, found.users)
     return found
+
+
+def default_folder(name: str) -> Path:
+    """Where a run goes that was told nothing else: `runs/TIME-NAME` below the current folder."""
+    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
 def make_folder(folder: Path) -> Path:

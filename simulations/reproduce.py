@@ -6,7 +6,6 @@ and begun again where they were interrupted: a training after its last epoch, a 
 
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,11 +27,11 @@ from chord_fl.config import ClockConfig, Config, FaultsConfig, LifeConfig, Popul
 from chord_fl.data import dataset
 from chord_fl.errors import ChordError
 from chord_fl.trees import Tree, read_toml
-from simulations import engine, prepare
+from simulations import prepare
 from simulations.experiments import Case, Experiment, changes
 from simulations.locks import lock
 from simulations.pool import Training, duration, epochs_done, train_all
-from simulations.settings import VARIABLE
+from simulations.run import simulate as simulate_config
 
 Make = Callable[[Mapping[str, Any]], Config]  # the user's configuration with dotted keys laid over it
 
@@ -228,25 +227,13 @@ def simulate(run: Run, runs: Path, verbose: bool = False) -> None:
     folder = run.folder(runs)
     if folder.exists():
         shutil.rmtree(folder)
-    devices = prepare.check(run.config).users
-    model = prepare.trained(run.config, run.method)
-    prepare.make_folder(folder)
-    strategy = prepare.strategy(run.config, model, devices, folder, engine.nodes(run.config, devices))
-    # Flower puts its path in front of PYTHONPATH with every run: after some hundred no process could be started
-    before = {name: os.environ.get(name) for name in ("PYTHONPATH", VARIABLE)}
     try:
-        engine.run(strategy, run.config, devices, verbose)
+        simulate_config(run.config, folder, verbose=verbose)
     except BaseException:
         # finished rounds stay to be looked at, but are no result
         if (folder / "summary.json").exists():
             (folder / "summary.json").rename(folder / "summary-failed.json")
         raise
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
 def collect(mine: Sequence[Run], runs: Path) -> pd.DataFrame:

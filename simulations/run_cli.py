@@ -2,8 +2,8 @@
 
 import json
 import sys
-import time
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +15,11 @@ from chord_fl.trees import overlay
 from simulations import options as o
 
 if TYPE_CHECKING:
+    from simulations.prepare import Progress
     from simulations.progress import Style
     from simulations.tracking import Follower
+    from simulations.watch import Watch
+    from strategies.base import DeviceStrategy
 
 
 @o.takes(o.SIMULATION)
@@ -48,10 +51,10 @@ def simulate(
           For a script: stdout is one JSON document.
     """
     config = o.resolve(**flags)
-    from simulations import console, progress, tracking
+    from simulations import console, prepare, progress, tracking
 
     follower = tracking.follower(track, console.warn)
-    folder = out or _folder(config.strategy)
+    folder = out or prepare.default_folder(config.strategy)
     failure = _simulate(config, folder, config.strategy, follower, progress.style(quiet, verbose), verbose)
     result = _result(folder)
     if as_json:
@@ -105,7 +108,7 @@ def compare(
     for run in runs.values():  # whatever is wrong with one of them is said before the first begins
         prepare.check(run)
         prepare.check_checkpoint(run)
-    folder = prepare.make_folder(out or _folder("compare"))
+    folder = prepare.make_folder(out or prepare.default_folder("compare"))
     how, results, failure = progress.style(quiet, verbose), [], None
     for label, run in runs.items():
         failure = _simulate(run, folder / label, label, followers[label], how, verbose)
@@ -127,10 +130,6 @@ def compare(
         console.say(console.how_to_report(folder))
     if failure:
         raise failure
-
-
-def _folder(name: str) -> Path:
-    return Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{name}"
 
 
 def _runs(config: Config, strategies: str) -> dict[str, Config]:
@@ -155,26 +154,30 @@ def _simulate(
 
     What strategies and trackers print in the meantime goes to stderr: stdout is for results.
     """
-    from simulations import console, engine, prepare, progress
+    from simulations import console, progress, run
     from strategies.base import MostDevicesFailedError
 
-    devices = prepare.check(config).users
-    prepare.check_checkpoint(config)
-    prepare.make_folder(folder)
-    method = prepare.strategy_class(config).method
-    with redirect_stdout(sys.stderr), follower.following(config, folder):
+    @contextmanager
+    def training(config: Config, method: str) -> Iterator["Progress"]:
+        stack.enter_context(follower.following(config, folder))  # the folder is there now
         with progress.training(config, method, how) as told:
-            model = prepare.trained(config, method, follower.training(told))
-        strategy = prepare.strategy(config, model, devices, folder, engine.nodes(config, devices))
+            yield follower.training(told)
+
+    @contextmanager
+    def rounds(strategy: "DeviceStrategy") -> Iterator["Watch | None"]:
         strategy.record.listeners.append(follower.round)
         with progress.rounds(strategy.record, config, label, how) as watch:
             try:
-                engine.run(strategy, config, devices, verbose, watch)
-            except MostDevicesFailedError as error:
-                return error
+                yield watch
             except KeyboardInterrupt:
                 console.warn(f"Interrupted. The finished rounds are in {folder}.")
                 raise
+
+    with redirect_stdout(sys.stderr), ExitStack() as stack:
+        try:
+            run.simulate(config, folder, training=training, rounds=rounds, verbose=verbose)
+        except MostDevicesFailedError as error:
+            return error
     return None
 
 

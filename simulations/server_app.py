@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 from flwr.app import ArrayRecord, Context
@@ -22,8 +21,8 @@ def main(grid: Grid, context: Context) -> None:
     """Train if there is no checkpoint, then simulate; the folder is the run config's `out`."""
     config = config_of(context)
     devices = prepare.check(config).users
-    out = str(context.run_config.get("out", "")) or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{config.strategy}"
-    folder = prepare.make_folder(Path(out).expanduser())
+    out = str(context.run_config.get("out", ""))
+    folder = prepare.make_folder(Path(out).expanduser() if out else prepare.default_folder(config.strategy))
     model = prepare.trained(config, prepare.strategy_class(config).method)
     run_rounds(grid, prepare.strategy(config, model, devices, folder, None), config)
     print(f"results in {folder.absolute()}", flush=True)

@@ -3,7 +3,8 @@
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,22 @@ def _named(kind: str, name: str) -> Tree:
 def export(config: Config) -> None:
     """Make `config` the one that this process and those it starts will find."""
     os.environ[VARIABLE] = json.dumps(config.model_dump(exclude_none=True))
+
+
+@contextmanager
+def exported(config: Config) -> Iterator[None]:
+    """`export` for as long as a run takes; afterwards the environment is as it was."""
+    # Flower puts its path in front of PYTHONPATH with every run: after some hundred no process could be started
+    before = {name: os.environ.get(name) for name in ("PYTHONPATH", VARIABLE)}
+    export(config)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def config_of(context: "Context") -> Config:

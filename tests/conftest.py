@@ -19,6 +19,16 @@ settings.register_profile("chord-fl", deadline=None)  # tests never assert times
 settings.load_profile("chord-fl")
 
 
+# most of them start Ray; whoever shares the tests between processes (`make test`) begins with what takes longest
+LONGEST = ("test_cli.py", "test_notebooks.py", "test_personalisation.py", "test_engine.py", "test_run.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that no process is left with one at the end; the others as they were found."""
+    place = {name: index for index, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the checkpoints of `config` are trained once per session."""

@@ -37,12 +37,12 @@ def outcome(folder: Path, standardised: bool, biases: str) -> Outcome:
             "model": {
                 "window": 1,
                 "blocks": 1,
-                "dim": 64,
-                "history": 40,
+                "dim": 48,
+                "history": 20,
                 "standardised": standardised,
                 "biases": biases,
             },
-            "train": {"learning_rate": 0.01, "epochs": 8, "train_users": USERS},
+            "train": {"learning_rate": 0.015, "epochs": 6, "train_users": USERS},
         }
     )
     data = dataset.load(config.data, config.seed)

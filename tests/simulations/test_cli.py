@@ -17,7 +17,7 @@ from simulations.cli import main
 
 TINY = [
     *("--dataset", "synthetic", "--devices", "150", "--items", "200", "--train-users", "60", "--epochs", "1"),
-    *("--window", "5", "--history", "10", "--blocks", "1", "--set", "model.dim=16", "--workers", "2"),
+    *("--window", "5", "--history", "10", "--blocks", "1", "--set", "model.dim=16", "--workers", "1"),
 ]
 SUMMARY_KEYS = {
     *("strategy", "dataset", "backbone", "devices", "rounds", "seed", "ndcg@5", "hr@5", "ndcg@10", "hr@10"),

@@ -1,7 +1,7 @@
 """Flower's simulation on Ray gives what the in-process run gives, and raises what the strategy raises."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +10,6 @@ import pytest
 from chord_fl.config import Config
 from simulations import engine
 from simulations.server_app import workers
-from simulations.settings import VARIABLE
 from strategies.base import MostDevicesFailedError
 from tests.inprocess import DEVICES, assert_same_results, settle, simulate
 
@@ -49,14 +48,6 @@ def test_workers_are_the_processors_unless_told(config: Make, monkeypatch: pytes
 
 
 @pytest.fixture(scope="module")
-def environment() -> Iterator[None]:
-    """`engine.run` exports its configuration; afterwards it is gone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, "")
-        yield
-
-
-@pytest.fixture(scope="module")
 def expected(config: Make, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     settings = config(strategy="chord", simulation__rounds=2)
     return simulate(settings, tmp_path_factory.mktemp("inprocess")).devices
@@ -64,7 +55,7 @@ def expected(config: Make, tmp_path_factory: pytest.TempPathFactory) -> pd.DataF
 
 @pytest.mark.parametrize(("processes", "per_node"), [(2, 0), (1, 40)])
 def test_ray_gives_what_the_in_process_run_gives(
-    config: Make, tmp_path: Path, environment: None, expected: pd.DataFrame, processes: int, per_node: int
+    config: Make, tmp_path: Path, expected: pd.DataFrame, processes: int, per_node: int
 ) -> None:
     settings = config(
         strategy="chord",
@@ -80,9 +71,7 @@ def test_ray_gives_what_the_in_process_run_gives(
     assert len(pd.read_csv(tmp_path / "rounds.csv")) == 2
 
 
-def test_what_the_strategy_raises_is_raised_and_the_files_are_whole(
-    config: Make, tmp_path: Path, environment: None
-) -> None:
+def test_what_the_strategy_raises_is_raised_and_the_files_are_whole(config: Make, tmp_path: Path) -> None:
     settings = config(strategy="chord", simulation__workers=1, simulation__devices_per_node=40)
     strategy, _ = settle(settings, tmp_path, 3)
     strategy.shipment.path.write_bytes(strategy.shipment.payload[:-1] + b"?")

@@ -2,12 +2,8 @@
 
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,38 +11,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 from rich.console import Console
 
 from chord_fl.config import Config, PopulationConfig
 from chord_fl.errors import ChordError
 from chord_fl.trees import read_toml, write_toml
-from simulations import engine, experiments, pool, prepare, publish, reproduce
-from simulations.cli import main
+from simulations import engine, experiments, prepare, publish, reproduce
 from simulations.experiments import EXPERIMENTS, Case, changes
-from simulations.locks import is_locked, lock
 from simulations.options import resolve
-from simulations.pool import Training, by_length, epochs_done, train_all
 from simulations.reproduce import Run
-from simulations.reproduce_cli import _command
 from simulations.server_app import run_rounds
 from strategies.base import DeviceStrategy
 from tests.inprocess import InProcessGrid, exported, flower_task
-
-TINY = [
-    *("data.name=synthetic", "data.devices=60", "data.items=100", "train.train_users=40", "train.epochs=1"),
-    *("model.dim=16", "model.blocks=1"),
-]
-FLAGS = [
-    *("--dataset", "synthetic", "--devices", "60", "--items", "100", "--train-users", "40"),
-    *("--set", "model.dim=16", "--set", "model.blocks=1", "--seeds", "1", "--backbone", "sasrec"),
-]
-ROOT = Path(__file__).parents[2]
-
-
-def make(changes: Mapping[str, Any], *settings: str) -> Config:
-    return resolve(settings=[*TINY, *settings, *(f"{key}={value}" for key, value in changes.items())])
+from tests.tiny import make
 
 
 def request(what: str, out: Path, *settings: str, seeds: int = 1) -> publish.Request:
@@ -96,13 +74,6 @@ class Workshop:
 
     def forget(self) -> None:
         self.trained, self.simulated = [], []
-
-
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(prepare.platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
-    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -353,173 +324,6 @@ def test_table1_stands_beside_the_paper(workshop: Workshop, tmp_path: Path) -> N
     assert carried_out(request("table1", tmp_path))[0]
     table = pd.read_csv(tmp_path / "synthetic" / "table1.csv")
     assert table.loc[0, ["users", "items"]].tolist() == [60, 100] and "users_paper" in table
-
-
-# --- trainings in processes of their own -----------------------------------------------------------------------------
-
-
-def training(*settings: str) -> Training:
-    config = make({"strategy": "static"}, *settings)
-    return Training(f"seed {config.seed}", config, "full", prepare.checkpoint_folder(config, "full"))
-
-
-def test_a_failing_training_takes_no_other_down(cache: Path) -> None:
-    good, bad = training("seed=1"), training("seed=2")
-    bad.folder.mkdir(parents=True)
-    (bad.folder / "config.toml").write_text('method = "other"\n')
-    text = io.StringIO()
-    reasons = train_all([bad, good], 1, Console(file=text, width=200))
-    assert list(reasons) == [bad.folder] and "another configuration" in reasons[bad.folder]
-    assert reproduce.is_finished(good) and epochs_done(good.folder) == 1
-    assert "seed 1: 1 epochs" in text.getvalue() and "seed 2: failed" in text.getvalue()
-    assert not is_locked(good.folder)
-    assert train_all([good], 1, Console(file=text)) == {}
-
-
-def test_one_thread_or_another_process_makes_no_difference(cache: Path, tmp_path: Path) -> None:
-    there = training()
-    assert not train_all([there], 2, Console(file=io.StringIO()))
-    here = training(f"train.checkpoint={tmp_path / 'here'}")
-    prepare.trained(here.config, "full")
-    model = "model.safetensors"
-    assert (there.folder / model).read_bytes() == (here.folder / model).read_bytes()
-
-
-def test_what_another_process_trains_is_waited_for(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second = training("seed=1"), training("seed=2")
-    waiting = [first, second]
-    with lock(first.folder):
-        assert is_locked(first.folder) and not is_locked(second.folder)
-        assert pool._next(waiting) is second and pool._next(waiting) is None
-    assert pool._next(waiting) is first
-
-
-def test_long_trainings_come_first(cache: Path) -> None:
-    some = [Training(name, Config(), name, Path(name)) for name in ("full", "quant", "chord", "pemn", "adabits")]
-    assert [one.method for one in by_length(some)] == ["adabits", "chord", "full", "quant", "pemn"]
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(3, "3 s"), (200, "3 min"), (9000, "2.5 h")])
-def test_duration(seconds: float, text: str) -> None:
-    assert pool.duration(seconds) == text
-
-
-# --- the command -----------------------------------------------------------------------------------------------------
-
-
-def called(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(sys, "argv", ["chord-fl", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    return int(str(exit_.value.code))
-
-
-def test_param_is_the_papers_to_four_decimals(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert called(["reproduce", "param"], monkeypatch) == 0
-    table = pd.read_csv(io.StringIO(capsys.readouterr().out))
-    assert list(table) == ["backbone", "method", "dataset", "param_mbit", "paper"] and len(table) == 48
-    assert (table["param_mbit"].round(4) == table["paper"]).all()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "parts"),
-    [
-        (["table9"], ["table9", "table1", "figure5", "param"]),
-        (["table2", "--backbone", "gru"], ["--backbone gru", "caser, sasrec"]),
-        (["table2", "--set", "seed=3"], ["seed", "--seeds"]),
-        (["table2", "--set", "train.checkpoint=x"], ["train.checkpoint"]),
-        (["table2", "--set", "model.windw=3"], ["model.windw", "unknown key"]),
-        (["table2", "--dataset", "netflix"], ["data.name", "netflix"]),
-    ],
-)
-def test_bad_input_is_one_line(
-    arguments: list[str],
-    parts: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert called(["reproduce", *arguments], monkeypatch) == 2
-    [line] = [line for line in capsys.readouterr().err.splitlines() if line.strip()]
-    assert line.startswith("error: ") and all(part in line for part in parts)
-    assert not list(tmp_path.iterdir())
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "simulations.cli", "reproduce", *arguments]
-
-
-def environment(cache: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "XDG_CACHE_HOME": str(cache)}
-
-
-@pytest.mark.slow
-def test_table3_through_ray(tmp_path: Path) -> None:
-    arguments = command("table3", *FLAGS, "--epochs", "1", "--out", str(tmp_path / "out"))
-    run: Callable[[], Any] = partial(
-        *(subprocess.run, arguments), env=environment(tmp_path / "cache"), capture_output=True, text=True, timeout=500
-    )
-    first = run()
-    assert first.returncode == 0, first.stderr
-    assert "4 models to train, 4 of 4 simulations to run" in first.stderr
-    table = pd.read_csv(tmp_path / "out" / "synthetic" / "table3.csv")
-    assert len(table) == 4 and table["ndcg@10"].notna().all()
-    second = run()
-    assert second.returncode == 0 and "0 models to train, 0 of 4 simulations to run" in second.stderr
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "out" / "synthetic" / "table3.csv"), table)
-
-
-@pytest.mark.slow
-def test_ctrl_c_stops_every_process_and_leaves_what_can_be_resumed(tmp_path: Path) -> None:
-    arguments = command("table3", *FLAGS, "--epochs", "9999", "--set", "train.patience=9999", "--out", str(tmp_path))
-    process = subprocess.Popen(
-        arguments, env=environment(tmp_path / "cache"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    children: list[psutil.Process] = []
-    try:
-        for _ in range(1200):
-            begun = list(tmp_path.glob("cache/chord-fl/checkpoints/*/resume.safetensors"))
-            if len(begun) >= 2 or process.poll() is not None:
-                break
-            time.sleep(0.1)
-        assert process.poll() is None, process.communicate()
-        children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 2
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 130 and "goes on from here" in errors and "Traceback" not in errors
-    _, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
-    dry = subprocess.run([*arguments, "--dry-run"], env=environment(tmp_path / "cache"), capture_output=True, text=True)
-    assert dry.stdout.count("begun (") == 2
-
-
-def test_peers_differ_in_what_they_rank_whatever_the_flag_says(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    seen: dict[str, set[str]] = {}
-
-    def preview(request: Any) -> list[str]:
-        _, mine = request.experiments()["peer"]
-        seen["seen"] = {run.config.simulation.seen for run in mine}
-        return []
-
-    monkeypatch.setattr("simulations.publish.preview", preview)
-    monkeypatch.setattr(sys, "argv", ["chord-fl", "reproduce", "peer", "--seen", "exclude", "--dry-run"])
-    with pytest.raises(SystemExit):
-        main()
-    assert seen["seen"] == {"keep", "exclude"}
-
-
-def test_notes_name_no_folder_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["/usr/bin/chord-fl", "reproduce", "table1", "--path", "/home/somebody/cds.csv", "--out", "results"]
-    monkeypatch.setattr(sys, "argv", words)
-    assert _command() == "chord-fl reproduce table1 --path cds.csv --out results"
 
 
 def test_a_run_is_known_by_what_its_figures_depend_on() -> None:
