@@ -16,6 +16,7 @@ from simulations import engine, run
 from simulations.prepare import SILENT, Progress
 from simulations.server_app import run_rounds
 from simulations.settings import VARIABLE, exported
+from simulations.watch import Watch
 from strategies.base import DeviceStrategy
 from tests.inprocess import DEVICES, InProcessGrid, assert_same_results, flower_task
 from tests.inprocess import simulate as in_process
@@ -28,7 +29,9 @@ README = Path(__file__).parents[2] / "README.md"
 def no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine, in this process."""
 
-    def rounds(strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False) -> None:
+    def rounds(
+        strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False, watch: Watch | None = None
+    ) -> None:
         logging.getLogger("flwr").setLevel(logging.CRITICAL)
         with exported(config), flower_task():
             run_rounds(InProcessGrid(engine.nodes(config, devices)), strategy, config)
