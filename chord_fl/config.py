@@ -282,7 +282,8 @@ def refresh_rule(refresh: str) -> tuple[Literal["always", "once", "every", "cosi
 class Config(_Section):
     """Everything that a run depends on."""
 
-    strategy: str = "chord"
+    strategy: str = Field("chord", description="a name, or MODULE:CLASS of a strategy of one's own or of Flower's")
+    strategy_options: dict[str, bool | int | float | str] = Field({}, description="of that class")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -314,6 +315,11 @@ class Config(_Section):
         if sessions > 1 and rounds not in (1, sessions):
             raise ValueError(f"simulation.rounds = {rounds}: a round is a session, and life.sessions is {sessions}")
         return self
+
+    @property
+    def strategy_label(self) -> str:
+        """What tables and folders call the strategy: its name, or that of its class."""
+        return self.strategy.rpartition(":")[2]
 
     @property
     def rounds(self) -> int:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chord_fl.config import Config, make_config
-from chord_fl.errors import ChordError, ConfigError
+from chord_fl.config import Config
+from chord_fl.errors import ChordError
 from chord_fl.status import EXPECTED, word
-from chord_fl.trees import overlay
 from simulations import options as o
 from simulations.devices_cli import devices
 from simulations.options import resolve
@@ -81,6 +80,7 @@ def train(
     config: o.ConfigFile = None,
     settings: o.Set = None,
     strategy: o.Strategy = None,
+    strategy_option: o.StrategyOption = None,
     seed: o.Seed = None,
     dataset: o.Dataset = None,
     path: o.Path_ = None,
@@ -133,6 +133,7 @@ def simulate(
     out: o.Out = None,
     verbose: o.Verbose = False,
     strategy: o.Strategy = None,
+    strategy_option: o.StrategyOption = None,
     seed: o.Seed = None,
     dataset: o.Dataset = None,
     path: o.Path_ = None,
@@ -179,7 +180,7 @@ def simulate(
     resolved = resolve(**flags)
     from simulations import console
 
-    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{resolved.strategy}"
+    folder = out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-{resolved.strategy_label}"
     summary = _simulate(resolved, folder, verbose).summary
     console.out.print(console.protocol(summary), soft_wrap=True)
     console.out.print(console.results_table([summary]))
@@ -196,10 +197,11 @@ def compare(
     strategies: Annotated[
         str,
         typer.Option(
-            help="Strategies to compare, with commas between. static:3 is static at 3 bits.",
+            help="Strategies to compare, with commas between. static:3 is static at 3 bits; MODULE:CLASS is any other.",
             rich_help_panel="What to run",
         ),
     ] = "chord,static,finetune",
+    strategy_option: o.StrategyOption = None,
     seed: o.Seed = None,
     dataset: o.Dataset = None,
     path: o.Path_ = None,
@@ -246,9 +248,9 @@ def compare(
     resolved = resolve(**flags)
     import pandas as pd
 
-    from simulations import console, prepare
+    from simulations import comparison, console, prepare
 
-    runs = _runs(resolved, strategies)
+    runs = comparison.runs(resolved, strategies)
     for run in runs.values():  # whatever is wrong with one of them is said before the first begins
         prepare.check(run)
         prepare.check_checkpoint(run)
@@ -263,21 +265,6 @@ def compare(
     console.out.print(f"Results: {folder}/compare.csv, and a folder per strategy beside it.")
 
 
-def _runs(config: Config, strategies: str) -> dict[str, Config]:
-    """A configuration for each of the strategies in a text such as "chord,static,static:3", by its label."""
-    runs: dict[str, Config] = {}
-    for text in strategies.split(","):
-        name, _, bits = text.strip().partition(":")
-        if bits and name != "static":
-            raise ConfigError(f"--strategies {text.strip()}: only static takes a bit-width")
-        label = f"{name}-{bits}-bits" if bits else name
-        if label in runs:
-            raise ConfigError(f"--strategies {strategies}: {text.strip()} stands there twice")
-        changes = {"strategy": name} | ({"static.bits": int(bits) if bits.isdigit() else bits} if bits else {})
-        runs[label] = make_config(overlay(config.model_dump(), changes))
-    return runs
-
-
 def _simulate(config: Config, folder: Path, verbose: bool) -> "Record":
     from simulations import console, engine, prepare
 
@@ -288,8 +275,8 @@ def _simulate(config: Config, folder: Path, verbose: bool) -> "Record":
     with console.training_progress(config, method) as progress:
         model = prepare.trained(config, method, progress)
     strategy = prepare.strategy(config, model, devices, folder, engine.nodes(config, devices))
-    with console.err.status(f"{config.strategy}: starting the engine for {devices:,} devices") as status:
-        strategy.notify = lambda text: status.update(f"{config.strategy}: {text}")
+    with console.err.status(f"{config.strategy_label}: starting the engine for {devices:,} devices") as status:
+        strategy.notify = lambda text: status.update(f"{config.strategy_label}: {text}")
         try:
             engine.run(strategy, config, devices, verbose)
         except KeyboardInterrupt:

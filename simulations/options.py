@@ -34,7 +34,13 @@ Set = Annotated[
 ]
 Out = Annotated[Path | None, _flag(_RUN, "Folder for the results. Default: runs/TIME-STRATEGY.")]
 Verbose = Annotated[bool, _flag(_RUN, "Show the log of the engine.", "--verbose", "-v")]
-Strategy = Annotated[str | None, _flag(_RUN, f"{STRATEGY_NAMES}. Default: chord.")]
+Strategy = Annotated[
+    str | None, _flag(_RUN, f"{STRATEGY_NAMES}, or MODULE:CLASS, a strategy of your own or Flower's. Default: chord.")
+]
+StrategyOption = Annotated[
+    list[str] | None,
+    _flag(_RUN, "Option of that class, KEY=VALUE; in compare LABEL.KEY=VALUE. May be repeated.", "--strategy-option"),
+]
 Seed = Annotated[int | None, _flag(_RUN, "Seed of everything random. Default: 0.")]
 Dataset = Annotated[str | None, _flag(_DATA, f"{DATASETS}. Default: ml-100k.", "--dataset")]
 Path_ = Annotated[str | None, _flag(_DATA, "A file: your own (csv), or the publisher's.", "--path")]
@@ -140,6 +146,7 @@ def resolve(
     config: Path | None = None,
     settings: list[str] | None = None,
     recipe: str | None = None,
+    strategy_option: list[str] | None = None,
     **flags: Any,
 ) -> Config:
     """The configuration: preset, file, recipe, `--set` and flags, each laid over those before. Raises ConfigError."""
@@ -150,14 +157,17 @@ def resolve(
     if recipe is not None:
         tree = merged(tree, recipe_tree(recipe))
     changes = dict(_assignment(text) for text in settings or [])
+    if strategy_option:
+        changes["strategy_options"] = dict(_assignment(text, "--strategy-option") for text in strategy_option)
     changes |= {KEYS[name]: value for name, value in flags.items() if value is not None}
     return make_config(overlay(tree, changes))
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def _assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set {text}: expected KEY=VALUE, such as model.window=20")
+        example = "model.window=20" if flag == "--set" else "proximal_mu=0.1"
+        raise ConfigError(f"{flag} {text}: expected KEY=VALUE, such as {example}")
     for kind in (int, float):
         try:
             return key.strip(), kind(value)

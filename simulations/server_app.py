@@ -22,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     """Train if there is no checkpoint, then simulate; the folder is the run config's `out`."""
     config = config_of(context)
     devices = prepare.check(config).users
-    out = str(context.run_config.get("out", "")) or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{config.strategy}"
+    out = str(context.run_config.get("out", "")) or f"runs/{time.strftime('%Y%m%d-%H%M%S')}-{config.strategy_label}"
     folder = prepare.make_folder(Path(out).expanduser())
     model = prepare.trained(config, prepare.strategy_class(config).method)
     run_rounds(grid, prepare.strategy(config, model, devices, folder, None), config)
