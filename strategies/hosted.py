@@ -10,9 +10,8 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +19,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.app.exception import AppExitException
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result
-from flwr.supercore.run import Run
 from numpy.typing import NDArray
 
 from chord_fl.cloud.checkpoint import Trained
@@ -34,6 +32,7 @@ from chord_fl.status import Status
 from chord_fl.wire.param import full_precision_mbit
 from strategies.arrays import ARRAYS, NUMBERS, array_bytes, read_arrays, record_bytes, write_arrays
 from strategies.base import DeviceStrategy, Shipment, wait_for_nodes
+from strategies.device_grid import DeviceGrid
 from strategies.loading import guest
 from strategies.messages import (
     MODELLED,
@@ -49,47 +48,6 @@ from strategies.rounds import judge, without_result
 
 _NUMBERS = {"train": ("train_loss",), "evaluate": METRICS}  # of a reply, besides its number of examples
 _MOST_EXAMPLES = 2**40
-
-
-class DeviceGrid(Grid):
-    """What a hosted strategy sees: a node per device, whose id is the device's plus one, and who answers."""
-
-    def __init__(self, devices: int, seed: int, run: Run, exchange: Callable[..., list[Message]]) -> None:
-        self._devices, self._seed, self._run, self._exchange = devices, seed, run, exchange
-        self._looks = 0
-
-    @property
-    def run(self) -> Run:
-        """Of the grid underneath."""
-        return self._run
-
-    def get_node_ids(self) -> Iterable[int]:
-        """The same for every cohort and engine: which devices are drawn depends on the seed alone.
-
-        Flower's strategies draw from what this returns by Python's global generator, so that is seeded here.
-        """
-        self._looks += 1
-        random.seed(f"{self._seed} {self._looks}")
-        return range(1, self._devices + 1)
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """An exchange with the devices that the messages are for."""
-        return self._exchange(list(messages), timeout)
-
-    def set_run(self, run: Run) -> None:
-        """Nothing to set: the run is that of the grid underneath."""
-
-    def create_message(self, *args: Any, **kwargs: Any) -> Message:
-        """Not here: Flower's `Message` is what strategies use."""
-        raise ChordError("the strategy calls Grid.create_message: use flwr.app.Message")
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Not here: a round is one exchange after the other."""
-        raise ChordError("the strategy calls Grid.push_messages: only send_and_receive is offered here")
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Not here: see `push_messages`."""
-        raise ChordError("the strategy calls Grid.pull_messages: only send_and_receive is offered here")
 
 
 @dataclass(frozen=True)
@@ -231,6 +189,8 @@ class Hosted(DeviceStrategy):
         out = set(stopped.tolist())
         found: dict[tuple[int, int], dict[int, Message]] = {}
         lost: list[int] = []
+        if len({message.metadata.dst_node_id for message in messages}) < len(messages):
+            raise ChordError(f"strategy = {self.config.strategy!r}: it sends a node two messages at once")
         for message in messages:
             device = message.metadata.dst_node_id - 1
             if not 0 <= device < self.record.devices:

@@ -94,12 +94,6 @@ def options(config: Config) -> BaseModel:
 def guest(config: Config) -> Strategy:
     """The Flower strategy that the configuration names, made with its options. Raises ConfigError."""
     kind = load(config.strategy)
-    required = [name for name, one in _signature(kind).items() if one.default is one.empty and not _scalar(kind, name)]
-    if required:
-        raise ConfigError(
-            f"strategy = {config.strategy!r}: it needs {', '.join(required)}, which no option can give: "
-            "subclass it in a module of your own that does"
-        )
     try:
         return kind(**options(config).model_dump(exclude_unset=True))
     except ConfigError:
@@ -111,12 +105,18 @@ def guest(config: Config) -> Strategy:
 def check(config: Config, devices: int) -> None:
     """Refuse what cannot run on so many devices. Raises ConfigError."""
     kind = load(config.strategy)
-    options(config)
     if issubclass(kind, DeviceStrategy):
+        options(config)
         return
     for unfit, reason in _UNFIT.items():
         if issubclass(kind, unfit):
             raise ConfigError(f"strategy = {config.strategy!r}: {reason}")
+    required = [name for name, one in _signature(kind).items() if one.default is one.empty and not _scalar(kind, name)]
+    if required:
+        raise ConfigError(
+            f"strategy = {config.strategy!r}: it needs {', '.join(required)}, which no option can give: "
+            "subclass it in a module of your own that does"
+        )
     made = guest(config)
     weighted = getattr(made, "weighted_by_key", "num-examples") == "num-examples"
     if config.simulation.devices_per_node != 1 and not (_averages(kind) and weighted):
