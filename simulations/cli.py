@@ -12,6 +12,7 @@ from chord_fl.errors import ChordError
 from chord_fl.status import EXPECTED, word
 from simulations import options as o
 from simulations.devices_cli import devices
+from simulations.new_cli import app as new_app
 from simulations.options import resolve
 from simulations.reproduce_cli import reproduce
 
@@ -304,6 +305,7 @@ def _closing(summary: dict[str, Any], folder: Path) -> str:
     return "\n".join([*lines, f"Results: {folder}/summary.json, rounds.csv, devices.parquet, ledger.parquet."])
 
 
+app.add_typer(new_app, name="new")
 app.command()(devices)
 app.command()(reproduce)
 
