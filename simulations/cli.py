@@ -47,8 +47,6 @@ def data(
 ) -> None:
     """Print users, items, interactions and density of a data set, beside the paper's Table 1.
 
-    NAME is ml-100k, ml-1m, amazon-cd, yelp, csv, synthetic, cd-like or yelp-like.
-
     Example: `chord-fl data csv --path ratings.csv --user-column userId --item-column movieId`
     """
     flags = {key: value for key, value in locals().items() if key != "name"}

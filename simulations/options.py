@@ -6,14 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from chord_fl.config import Config, make_config
+from chord_fl.data.sources import NAMES
 from chord_fl.errors import ConfigError
+from chord_fl.models.backbones import BACKBONES
 from chord_fl.trees import Tree, overlay
 from simulations.settings import merged, read_file
 from simulations.settings import preset as preset_tree
 from simulations.settings import recipe as recipe_tree
+from strategies import STRATEGIES
 
-STRATEGY_NAMES = "chord, static, finetune, pemn, quant, adabits, rfquant, mbquant, popular or covisitation"
-DATASETS = "ml-100k, ml-1m, amazon-cd, yelp, csv, synthetic, cd-like or yelp-like"
+STRATEGY_NAMES, DATASETS = ", ".join(STRATEGIES), ", ".join(NAMES)
 _RUN, _DATA, _MODEL, _TRAIN, _ENGINE = "What to run", "Data", "Model", "Training", "Simulation"
 _LIFE, _WORLD = "Life", "Population, clock and faults"
 
@@ -55,8 +57,8 @@ Recipe = Annotated[
     str | None,
     _flag(_MODEL, "How CHORD is trained: chord (default), or paper, the paper read to the letter."),
 ]
-Backbone = Annotated[str | None, _flag(_MODEL, "sasrec (default) or caser.")]
-Window = Annotated[int | None, _flag(_MODEL, "Recent items that the backbone sees. Default: 10; Caser 20.")]
+Backbone = Annotated[str | None, _flag(_MODEL, f"{', '.join(BACKBONES)}. Default: sasrec.")]
+Window = Annotated[int | None, _flag(_MODEL, "Recent items that the backbone sees. Default: the backbone's own.")]
 History = Annotated[int | None, _flag(_MODEL, "Recent items that the profile sees. Default: 50.")]
 Blocks = Annotated[int | None, _flag(_MODEL, "Transformer blocks. Default: 4.")]
 Ladder = Annotated[str | None, _flag(_MODEL, "Bit-widths of the plan's four codes: 2-4-6-8 (default) or 2-5-6-7.")]

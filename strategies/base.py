@@ -63,7 +63,6 @@ class NoOptions(BaseModel):
 class DeviceStrategy(Strategy):
     """Base of the strategies of this project; see the module's docstring for what a new one defines."""
 
-    name: ClassVar[str]
     method: ClassVar[str]  # the checkpoint that it needs: "chord" or "full"
     learns: ClassVar[bool] = True  # False: there is no checkpoint, `fit` makes the model at the start of a run
     greeting: ClassVar[str] = "session"  # the action by which nodes say who is there, and download the shipment

@@ -118,8 +118,6 @@ class PlanStrategy(DeviceStrategy):
 class Chord(PlanStrategy):
     """The paper's method: hypernetworks read the profile, Gamma and Lambda make the plan."""
 
-    name = "chord"
-
     @torch.inference_mode()
     def plans(self, profiles: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Importance of every channel to every user, ranked into tiers, refined by layer."""

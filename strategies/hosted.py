@@ -74,7 +74,6 @@ class _Parcel:
 class Hosted(DeviceStrategy):
     """Runs the strategy that the configuration names by its own `start`, and keeps the record."""
 
-    name = "hosted"
     method = "full"
     action = "default"  # of Flower's train and evaluate
 

@@ -20,9 +20,11 @@ from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
+from chord_fl.baselines import BASELINES
 from chord_fl.config import Config
 from chord_fl.errors import ConfigError
-from strategies import STRATEGIES
+from chord_fl.imports import imported
+from strategies import STRATEGIES, baseline
 from strategies.base import DeviceStrategy
 
 # replies of these may be means of several devices': what they make of them is a weighted average
@@ -46,8 +48,10 @@ _SCALARS = (bool, int, float, str)
 
 def load(name: str) -> type[Strategy]:
     """The class that `strategy` names. Raises ConfigError, one line: what is not there, or no strategy."""
+    if name in BASELINES:
+        return baseline.of(name)
     if name in STRATEGIES:
-        return STRATEGIES[name]
+        return typing.cast(type[Strategy], imported(STRATEGIES[name]))
     module_name, colon, attribute = name.partition(":")
     if not colon:
         raise ConfigError(
