@@ -23,6 +23,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from chord_fl.cloud.checkpoint import Trained
+from chord_fl.cloud.training import one_thread
 from chord_fl.config import Config
 from simulations import client_app, prepare
 from simulations.server_app import run_rounds
@@ -205,5 +206,5 @@ def simulate(config: Config, folder: Path, nodes: int = 3, **hooks: Any) -> Fini
 def go(finished: Finished, config: Config) -> None:
     """All rounds of a run that has been prepared."""
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
-    with exported(config), flower_task():
+    with exported(config), flower_task(), one_thread():  # as a worker of the engine has it
         run_rounds(finished.grid, finished.strategy, config)

@@ -60,7 +60,7 @@ def test_check_returns_the_data_set(config: Make) -> None:
     [
         (
             {"strategy": "magic"},
-            f"strategy = 'magic': unknown; allowed: {', '.join(STRATEGIES)}",
+            f"strategy = 'magic': unknown; allowed: {', '.join(STRATEGIES)}, or MODULE:CLASS, yours or Flower's",
         ),
         (
             {"data__items": 50, "simulation__candidates": 50},
