@@ -13,6 +13,7 @@ import sys
 import traceback
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -54,6 +55,8 @@ def load(name: str) -> type[Strategy]:
         return typing.cast(type[Strategy], imported(STRATEGIES[name]))
     module_name, colon, attribute = name.partition(":")
     if not colon:
+        if name.isidentifier() and Path(f"{name}.py").is_file():
+            raise ConfigError(f"strategy = {name!r}: {name}.py is here: say which class of it, as in {name}:CLASS")
         raise ConfigError(
             f"strategy = {name!r}: unknown; allowed: {', '.join(STRATEGIES)}, or MODULE:CLASS, yours or Flower's"
         )

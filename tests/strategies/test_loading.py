@@ -82,6 +82,7 @@ def _in_that_folder(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a name": ({"strategy": "magic"}, "strategy = 'magic': unknown; allowed: chord, static, .*, or MODULE:CLASS"),
+    "a file": ({"strategy": "of_mine"}, "of_mine.py is here: say which class of it, as in of_mine:CLASS"),
     "no module": ({"strategy": "nowhere:X"}, "strategy = 'nowhere:X': no module nowhere, neither here nor installed"),
     "no such part": ({"strategy": "flwr.nowhere:X"}, "no module flwr.nowhere"),
     "no name of a module": ({"strategy": "../of_mine:X"}, "'../of_mine' is no name of a module"),
