@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chord_fl.config import Config
-from chord_fl.errors import ConfigError
+from chord_fl.errors import ChordError, ConfigError
 from strategies import STRATEGIES, loading
 from strategies.base import DeviceStrategy
 from strategies.hosted import Hosted
@@ -182,6 +182,17 @@ def test_a_plan_strategy_of_ones_own_gets_its_options(config: Make, tmp_path: Pa
         bits[code] = finished.summary["average_bits"]
         assert finished.summary["strategy"] == "Level" and set(finished.devices["strategy"]) == {"Level"}
     assert bits[0] == 2 < bits[3]
+
+
+@pytest.mark.parametrize("wrong", ["np.ones(len(profiles))", "self.options.code * np.ones((len(profiles), 80))"])
+def test_plans_that_are_none_are_refused_in_one_line(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    settings = config(strategy="of_mine:Level", data__devices=10)
+    kind: Any = loading.load("of_mine:Level")
+    monkeypatch.setattr(kind, "plans", eval(f"lambda self, profiles: {wrong}", {"np": __import__("numpy")}))
+    with pytest.raises(ChordError, match=r"^Level.plans: found float64 \[.*, expected codes 0 to 3, uint8 \[10, 80\]$"):
+        simulate(settings, tmp_path)
 
 
 def test_a_flower_strategy_of_ones_own_is_hosted_with_its_options(config: Make, tmp_path: Path) -> None:
