@@ -322,6 +322,9 @@ class Config(_Section):
             raise ValueError(f"simulation.rounds = {rounds}: a round is a session, and life.sessions is {sessions}")
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # options are a dict, which has no hash of its own
+
     @property
     def strategy_label(self) -> str:
         """What tables and folders call the strategy: its name, or that of its class."""
