@@ -6,15 +6,17 @@ depends on: two runs that agree on it share the checkpoint.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from chord_fl.data.identity import movielens_1m, sample_sha256, sha256
+from chord_fl.data.identity import sha256
+from chord_fl.data.sources import NAMES, SOURCES
 from chord_fl.errors import ConfigError
+from chord_fl.models.backbones import BACKBONES
 from chord_fl.trees import Tree
 from chord_fl.tuning import tuned
 
@@ -25,15 +27,6 @@ _MESSAGE_BYTES = 65_520  # payload of the longest message (chord_fl.wire.frame)
 Ladder = Literal["2-4-6-8", "2-5-6-7"]
 # keys of `model` that CHORD alone has
 _OF_PLANS = ("history", "ladder", "beta", "importance", "standardised", "biases")
-_WINDOWS = {"sasrec": 10, "caser": 20}  # what a backbone sees unless told otherwise
-
-
-# data sets that the user brings, and where to get what their publishers do not let anybody pass on
-_FILES = {
-    "csv": "",
-    "amazon-cd": ": get the ratings or the 5-core reviews of CDs and Vinyl from https://nijianmo.github.io/amazon",
-    "yelp": ": get yelp_academic_dataset_review.json from https://www.yelp.com/dataset",
-}
 
 
 # keys of the section population: names, and the endings of the user's own files
@@ -43,6 +36,14 @@ _WORLD = {
 }
 
 
+def _one_of(key: str, value: str, allowed: Sequence[str]) -> str:
+    """`value` if it is allowed; the lists are those of dicts, so that a line there is all that a new name takes."""
+    if value not in allowed:
+        *others, last = map(repr, allowed)
+        raise ValueError(f"{key} = {value!r}: input should be {', '.join(others)} or {last}")
+    return value
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -50,7 +51,7 @@ class _Section(BaseModel):
 class DataConfig(_Section):
     """Who did what, when."""
 
-    name: Literal["ml-100k", "ml-1m", "amazon-cd", "yelp", "csv", "synthetic", "cd-like", "yelp-like"] = "ml-100k"
+    name: str = Field("ml-100k", description="of chord_fl.data.sources")
     path: str | None = Field(None, description="file of the user's own; required for amazon-cd, yelp and csv")
     data_dir: str | None = Field(None, description="where downloads are kept; the user's cache directory if unset")
     user_column: str = "user"
@@ -65,19 +66,17 @@ class DataConfig(_Section):
 
     def identity(self) -> Tree:
         """What tells this data set from others: of a file its content, wherever it lies."""
-        if self.name == "synthetic":
-            hidden = {"taste": self.taste} if self.taste == "hidden" else {}
-            return {"name": self.name, "items": self.items, **hidden}
-        if self.name in ("cd-like", "yelp-like"):
+        if self.name in SOURCES:
+            return {"name": self.name, "core": self.core, **SOURCES[self.name].identity(self)}
+        if self.name != "synthetic":
             return {"name": self.name}
-        if self.name == "ml-1m" and self.path is not None:  # a copy in another order is read, with a warning
-            return {"name": self.name, "core": self.core, "sha256": sha256(movielens_1m(Path(self.path)))}
-        if self.name in ("ml-100k", "ml-1m"):
-            return {"name": self.name, "core": self.core}
-        if self.name in ("amazon-cd", "yelp"):
-            return {"name": self.name, "core": self.core, "sample": sample_sha256(Path(str(self.path)))}
-        columns = {key: getattr(self, key) for key in ("user_column", "item_column", "time_column")}
-        return {"name": self.name, "core": self.core, **columns, "sha256": sha256(Path(str(self.path)))}
+        hidden = {"taste": self.taste} if self.taste == "hidden" else {}
+        return {"name": self.name, "items": self.items, **hidden}
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _one_of("data.name", name, NAMES)
 
     @field_validator("path", "data_dir")
     @classmethod
@@ -87,19 +86,20 @@ class DataConfig(_Section):
 
     @model_validator(mode="after")
     def _file_needs_a_path(self) -> "DataConfig":
-        if self.name in _FILES and self.path is None:
-            raise ValueError(f"data.path is required when data.name is {self.name}{_FILES[self.name]}")
+        obtain = SOURCES[self.name].obtain if self.name in SOURCES else None
+        if obtain is not None and self.path is None:
+            raise ValueError(f"data.path is required when data.name is {self.name}{obtain}")
         return self
 
 
 class ModelConfig(_Section):
     """The backbone, what it sees, and how its channels are quantised."""
 
-    backbone: Literal["sasrec", "caser"] = "sasrec"
-    blocks: Annotated[int, Field(ge=1, le=64)] = Field(4, description="of SASRec; Caser has none")
+    backbone: str = Field("sasrec", description="of chord_fl.models.backbones")
+    blocks: Annotated[int, Field(ge=1, le=64)] = Field(4, description="of a backbone that has blocks: of SASRec")
     dim: Annotated[int, Field(ge=4, le=1024)] = 64
     window: Annotated[int, Field(ge=1, le=1000)] = Field(
-        10, description="recent items that the backbone sees; 10 for SASRec and 20 for Caser if unset"
+        10, description="recent items that the backbone sees; as many as its own default if unset"
     )
     history: Annotated[int, Field(ge=1, le=1000)] = Field(50, description="recent items that the profile sees")
     ladder: Ladder = "2-4-6-8"
@@ -117,8 +117,14 @@ class ModelConfig(_Section):
     @classmethod
     def _window_of_the_backbone(cls, tree: Any) -> Any:
         if isinstance(tree, dict) and tree.get("window") is None:
-            return {**tree, "window": _WINDOWS.get(tree.get("backbone", "sasrec"), 10)}
+            found = BACKBONES.get(str(tree.get("backbone", "sasrec")))
+            return {**tree, "window": found.window if found else 10}
         return tree
+
+    @field_validator("backbone")
+    @classmethod
+    def _known(cls, backbone: str) -> str:
+        return _one_of("model.backbone", backbone, tuple(BACKBONES))
 
     @property
     def levels(self) -> tuple[int, int, int, int]:
@@ -286,7 +292,7 @@ def refresh_rule(refresh: str) -> tuple[Literal["always", "once", "every", "cosi
 class Config(_Section):
     """Everything that a run depends on."""
 
-    strategy: str = "chord"
+    strategy: str = Field("chord", description="a name, or MODULE:CLASS of a strategy of one's own or of Flower's")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -298,6 +304,7 @@ class Config(_Section):
     static: StaticConfig = StaticConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     life: LifeConfig = LifeConfig()
+    strategy_options: dict[str, bool | int | float | str] = Field({}, description="of the class that `strategy` names")
 
     @model_validator(mode="after")
     def _fits_the_wire(self) -> "Config":
@@ -319,6 +326,14 @@ class Config(_Section):
             raise ValueError(f"simulation.rounds = {rounds}: a round is a session, and life.sessions is {sessions}")
         return self
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())  # options are a dict, which has no hash of its own
+
+    @property
+    def strategy_label(self) -> str:
+        """What tables and folders call the strategy: its name, or that of its class."""
+        return self.strategy.rpartition(":")[2]
+
     @property
     def rounds(self) -> int:
         """Rounds of the run: one per session, or as many as asked for of a single one."""
@@ -333,7 +348,7 @@ class Config(_Section):
     def training_view(self, method: str) -> Tree:
         """What the checkpoint of `method` ("chord", "full" or a baseline's name) depends on, and nothing else."""
         data = self.data.identity()
-        model = self.model.model_dump(exclude={"blocks"} if self.model.backbone == "caser" else set())
+        model = self.model.model_dump(exclude=set() if BACKBONES[self.model.backbone].blocks else {"blocks"})
         train = self.train.model_dump(exclude={"device", "checkpoint"})
         train["learning_rate"], train["dropout"] = self.rates(method)
         if method != "chord":  # no plans, hence none of what makes them

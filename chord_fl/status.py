@@ -15,11 +15,13 @@ class Status(IntEnum):
     CORRUPTED = 6  # a message to or from it arrived damaged, and was refused
     BATTERY = 7  # its battery ran out
     CANNOT_HOLD = 8  # memory, processor, battery or link do not allow what its method asks of it
-    WAITING = 9  # its user has done too little to take part yet; the others have an error, this one has none
+    WAITING = 9  # its user has done too little to take part yet
+    NOT_SAMPLED = 10  # the strategy asked it for no result in this round
 
 
 EXPECTED = tuple(status for status in Status if status > Status.FAILED)  # losses that a population is simulated with
-ABSENT = (Status.OFFLINE, Status.WAITING)  # of devices that no round asks for anything
+ABSENT = (Status.OFFLINE, Status.WAITING, Status.NOT_SAMPLED)  # of devices that no round asks for a result
+UNASKED = (Status.WAITING, Status.NOT_SAMPLED)  # nothing went wrong: the others without a result have an error
 
 
 def word(status: Status) -> str:

@@ -13,6 +13,7 @@ from chord_fl import __version__
 from chord_fl.errors import ChordError, printable
 from simulations.data_cli import data
 from simulations.devices_cli import devices
+from simulations.new_cli import app as new_app
 from simulations.report_cli import report
 from simulations.reproduce_cli import reproduce
 from simulations.run_cli import compare, simulate
@@ -25,13 +26,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 INTERRUPTED = 130  # what typer returns after Ctrl-C
-RUN, LOOK, PAPER = "Train, simulate, compare", "Look at what there is to simulate", "The paper"
+RUN, LOOK, EXTEND = "Train, simulate, compare", "Look at what there is to simulate", "Add to it"
+PAPER = "The paper"
 app.command(rich_help_panel=RUN)(simulate)
 app.command(rich_help_panel=RUN)(compare)
 app.command(rich_help_panel=RUN)(train)
 app.command(rich_help_panel=RUN)(report)
 app.command(rich_help_panel=LOOK)(data)
 app.command(rich_help_panel=LOOK)(devices)
+app.add_typer(new_app, name="new", rich_help_panel=EXTEND)
 app.command(rich_help_panel=PAPER)(reproduce)
 
 
@@ -63,6 +66,8 @@ def front_page(
           What came out, as one HTML file with figures.
       chord-fl simulate --preset thousands
           Ten thousand synthetic devices.
+      chord-fl new strategy mine
+          A strategy of your own, to start from.
       chord-fl simulate --help
           Every command has such a page, with examples.
 

@@ -9,14 +9,16 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from chord_fl.config import Config
+from chord_fl.data.sources import NAMES
 from chord_fl.errors import ConfigError
+from chord_fl.models.backbones import BACKBONES
 from chord_fl.trees import Tree
 from simulations.settings import checked, merged, read_file
 from simulations.settings import preset as preset_tree
 from simulations.settings import recipe as recipe_tree
+from strategies import STRATEGIES
 
-STRATEGY_NAMES = "chord, static, finetune, pemn, quant, adabits, rfquant, mbquant, popular or covisitation"
-DATASETS = "ml-100k, ml-1m, amazon-cd, yelp, csv, synthetic, cd-like or yelp-like"
+STRATEGY_NAMES, DATASETS = ", ".join(STRATEGIES), ", ".join(NAMES)
 RUN, OUTPUT = "What to run", "What to show and keep"
 _DATA, _MODEL, _TRAIN, _ENGINE = "Data", "Model", "Training", "Simulation"
 _WORLD, _BUDGETS, _LIFE = "Population, clock and faults", "Budgets", "Life"
@@ -47,7 +49,17 @@ Track = Annotated[
 Json = Annotated[bool, _flag(OUTPUT, "Print the result as one JSON document. Default: as a table.", "--json")]
 Quiet = Annotated[bool, _flag(OUTPUT, "Show no progress, only the result. Default: progress.", "--quiet", "-q")]
 Verbose = Annotated[bool, _flag(OUTPUT, "Show the log of the engine as well. Default: hidden.", "--verbose", "-v")]
-Strategy = Annotated[str | None, _flag(RUN, f"{STRATEGY_NAMES}. Default: chord.")]
+Strategy = Annotated[
+    str | None, _flag(RUN, f"{STRATEGY_NAMES}, or MODULE:CLASS, a strategy of your own or Flower's. Default: chord.")
+]
+StrategyOption = Annotated[
+    list[str] | None,
+    _flag(
+        RUN,
+        "Option of that class, KEY=VALUE; in compare LABEL.KEY=VALUE. Repeatable. Default: none.",
+        "--strategy-option",
+    ),
+]
 Seed = Annotated[int | None, _flag(RUN, "Seed of everything random, 0 or more. Default: 0.")]
 Dataset = Annotated[str | None, _flag(_DATA, f"{DATASETS}. Default: ml-100k.", "--dataset")]
 Path_ = Annotated[
@@ -64,7 +76,7 @@ Recipe = Annotated[
     str | None,
     _flag(_MODEL, "How CHORD is trained: chord (default), or paper, the paper read to the letter."),
 ]
-Backbone = Annotated[str | None, _flag(_MODEL, "sasrec (default) or caser.")]
+Backbone = Annotated[str | None, _flag(_MODEL, f"{', '.join(BACKBONES)}. Default: sasrec.")]
 Window = Annotated[int | None, _flag(_MODEL, "Recent items that the backbone sees, 1 to 1,000. Default: 10; Caser 20.")]
 History = Annotated[int | None, _flag(_MODEL, "Recent items that the profile sees, 1 to 1,000. Default: 50.")]
 Blocks = Annotated[int | None, _flag(_MODEL, "Transformer blocks, 1 to 64. Default: 4.")]
@@ -130,6 +142,7 @@ TRAINING = {
     "config": ConfigFile,
     "settings": Set,
     "strategy": Strategy,
+    "strategy_option": StrategyOption,
     "seed": Seed,
     "dataset": Dataset,
     **{name: flag for name, flag in SOURCE.items() if name != "devices"},
@@ -241,6 +254,7 @@ def resolve(
     config: Path | None = None,
     settings: list[str] | None = None,
     recipe: str | None = None,
+    strategy_option: list[str] | None = None,
     **flags: Any,
 ) -> Config:
     """The configuration: preset, file, recipe, `--set` and flags, each laid over those before. Raises ConfigError."""
@@ -251,14 +265,17 @@ def resolve(
     if recipe is not None:
         tree = merged(tree, recipe_tree(recipe))
     changes = dict(_assignment(text) for text in settings or [])
+    if strategy_option:
+        changes["strategy_options"] = dict(_assignment(text, "--strategy-option") for text in strategy_option)
     changes |= {KEYS[name]: value for name, value in flags.items() if value is not None}
     return checked(tree, changes, config)
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def _assignment(text: str, flag: str = "--set") -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise ConfigError(f"--set {text}: expected KEY=VALUE, such as model.window=20")
+        example = "model.window=20" if flag == "--set" else "proximal_mu=0.1"
+        raise ConfigError(f"{flag} {text}: expected KEY=VALUE, such as {example}")
     for kind in (int, float):
         try:
             return key.strip(), kind(value)

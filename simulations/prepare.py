@@ -27,8 +27,9 @@ from chord_fl.report.record import Record
 from chord_fl.trees import write_toml
 from simulations.locks import lock
 from simulations.population import check_population
-from strategies import STRATEGIES
+from strategies import loading
 from strategies.base import DeviceStrategy, Shipment
+from strategies.hosted import Hosted
 
 _CHUNK = 10_000  # users whose sequences are held at a time
 
@@ -47,10 +48,9 @@ SILENT = Progress()
 
 
 def strategy_class(config: Config) -> type[DeviceStrategy]:
-    """The strategy that the configuration names. Raises ConfigError, naming those there are."""
-    if config.strategy not in STRATEGIES:
-        raise ConfigError(f"strategy = {config.strategy!r}: unknown; allowed: {', '.join(STRATEGIES)}")
-    return STRATEGIES[config.strategy]
+    """The strategy that the configuration names, or the host of one that knows only Flower. Raises ConfigError."""
+    kind = loading.load(config.strategy)
+    return kind if issubclass(kind, DeviceStrategy) else Hosted
 
 
 def check(config: Config) -> Dataset:
@@ -72,6 +72,7 @@ def check(config: Config) -> Dataset:
         raise ConfigError(
             f"simulation.devices_per_node = {config.simulation.devices_per_node}: there are only {found.users} devices"
         )
+    loading.check(config, found.users)
     check_population(config, found.users)
     return found
 
@@ -181,7 +182,7 @@ def strategy(config: Config, model: Trained, devices: int, folder: Path, nodes: 
     write_toml(folder / "config.toml", config.model_dump())
     phones_table(config, devices).to_parquet(folder / "phones.parquet", index=False)
     facts = {
-        "strategy": kind.name,
+        "strategy": config.strategy_label,
         "dataset": config.data.name,
         "backbone": config.model.backbone,
         "seed": config.seed,

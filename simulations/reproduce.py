@@ -57,6 +57,7 @@ _BEFORE: dict[str, Tree] = {
     "clock": ClockConfig().model_dump(),
     "faults": FaultsConfig().model_dump(),
     "life": LifeConfig().model_dump(),
+    "strategy_options": {},
 }
 # keys that change how fast or from where, and no figure; of the data `identity` tells the content
 _NO_MATTER = {

@@ -65,7 +65,9 @@ def simulate(
     """
     devices = prepare.check(config).users
     prepare.check_checkpoint(config)
-    folder = prepare.make_folder(prepare.default_folder(config.strategy) if out is None else Path(out).expanduser())
+    folder = prepare.make_folder(
+        prepare.default_folder(config.strategy_label) if out is None else Path(out).expanduser()
+    )
     method = prepare.strategy_class(config).method
     with training(config, method) as progress:
         model = prepare.trained(config, method, progress)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chord_fl.config import Config, make_config
-from chord_fl.errors import ChordError, ConfigError
-from chord_fl.trees import overlay
+from chord_fl.config import Config
+from chord_fl.errors import ChordError
 from simulations import options as o
 
 if TYPE_CHECKING:
@@ -54,8 +53,8 @@ def simulate(
     from simulations import console, prepare, progress, tracking
 
     follower = tracking.follower(track, console.warn)
-    folder = out or prepare.default_folder(config.strategy)
-    failure = _simulate(config, folder, config.strategy, follower, progress.style(quiet, verbose), verbose)
+    folder = out or prepare.default_folder(config.strategy_label)
+    failure = _simulate(config, folder, config.strategy_label, follower, progress.style(quiet, verbose), verbose)
     result = _result(folder)
     if as_json:
         console.print_json(result)
@@ -75,7 +74,7 @@ def compare(
         str,
         typer.Option(
             metavar="A,B,...",
-            help=f"Strategies to compare: {o.STRATEGY_NAMES}. static:3 is static at 3 bits.",
+            help=f"Strategies to compare: {o.STRATEGY_NAMES}. static:3 is static at 3 bits; MODULE:CLASS is any other.",
             rich_help_panel=o.RUN,
         ),
     ] = "chord,static,finetune",
@@ -101,9 +100,9 @@ def compare(
     config = o.resolve(**flags)
     import pandas as pd
 
-    from simulations import console, prepare, progress, tracking
+    from simulations import comparison, console, prepare, progress, tracking
 
-    runs = _runs(config, strategies)
+    runs = comparison.runs(config, strategies)
     followers = {label: tracking.follower(track, console.warn) for label in runs}
     for run in runs.values():  # whatever is wrong with one of them is said before the first begins
         prepare.check(run)
@@ -130,21 +129,6 @@ def compare(
         console.say(console.how_to_report(folder))
     if failure:
         raise failure
-
-
-def _runs(config: Config, strategies: str) -> dict[str, Config]:
-    """A configuration for each of the strategies in a text such as "chord,static,static:3", by its label."""
-    runs: dict[str, Config] = {}
-    for text in strategies.split(","):
-        name, _, bits = text.strip().partition(":")
-        if bits and name != "static":
-            raise ConfigError(f"--strategies {text.strip()}: only static takes a bit-width")
-        label = f"{name}-{bits}-bits" if bits else name
-        if label in runs:
-            raise ConfigError(f"--strategies {strategies}: {text.strip()} stands there twice")
-        changes = {"strategy": name} | ({"static.bits": int(bits) if bits.isdigit() else bits} if bits else {})
-        runs[label] = make_config(overlay(config.model_dump(), changes))
-    return runs
 
 
 def _simulate(

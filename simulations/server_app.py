@@ -22,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     config = config_of(context)
     devices = prepare.check(config).users
     out = str(context.run_config.get("out", ""))
-    folder = prepare.make_folder(Path(out).expanduser() if out else prepare.default_folder(config.strategy))
+    folder = prepare.make_folder(Path(out).expanduser() if out else prepare.default_folder(config.strategy_label))
     model = prepare.trained(config, prepare.strategy_class(config).method)
     run_rounds(grid, prepare.strategy(config, model, devices, folder, None), config)
     print(f"results in {folder.absolute()}", flush=True)

@@ -1,17 +1,12 @@
-"""Flower strategies: one file, one strategy. `STRATEGIES` names those that the command line knows."""
+"""Flower strategies: one file, one strategy. `STRATEGIES` names those of this package; a line there makes one."""
 
-from strategies.adabits import AdaBits
-from strategies.base import DeviceStrategy
-from strategies.chord import Chord
-from strategies.covisitation import Covisitation
-from strategies.finetune import Finetune
-from strategies.mbquant import MBQuant
-from strategies.pemn import PEMN
-from strategies.popular import Popular
-from strategies.quant import Quant
-from strategies.rfquant import RFQuant
-from strategies.static import Static
+from chord_fl.baselines import BASELINES
 
-STRATEGIES: dict[str, type[DeviceStrategy]] = {
-    kind.name: kind for kind in (Chord, Static, Finetune, PEMN, Quant, AdaBits, RFQuant, MBQuant, Popular, Covisitation)
+STRATEGIES: dict[str, str] = {  # MODULE:CLASS, as `--strategy` takes it for any other
+    "chord": "strategies.chord:Chord",
+    "static": "strategies.static:Static",
+    "finetune": "strategies.finetune:Finetune",
+    **dict.fromkeys(BASELINES, "strategies.baseline:of"),  # a function of the name
+    "popular": "strategies.popular:Popular",
+    "covisitation": "strategies.covisitation:Covisitation",
 }

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from chord_fl.cloud.candidates import sample
 from chord_fl.cloud.checkpoint import Trained
@@ -55,16 +56,20 @@ class Shipment:
     matrix_bytes: int  # of the payload, the part that holds trained matrices
 
 
+class NoOptions(BaseModel):
+    """Of a strategy that takes none."""
+
+
 class DeviceStrategy(Strategy):
     """Base of the strategies of this project; see the module's docstring for what a new one defines."""
 
-    name: ClassVar[str]
     method: ClassVar[str]  # the checkpoint that it needs: "chord" or "full"
     learns: ClassVar[bool] = True  # False: there is no checkpoint, `fit` makes the model at the start of a run
     greeting: ClassVar[str] = "session"  # the action by which nodes say who is there, and download the shipment
     action: ClassVar[str]  # of the ClientApp, in the second exchange
     question: ClassVar[str | None] = None  # the action of the first exchange, if there is one
     heard: ClassVar[tuple[str, ...]] = ("seconds",)  # columns of the replies to it
+    Options: ClassVar[type[BaseModel]] = NoOptions  # of `strategy_options`: a model with a field for each
 
     def __init__(self, config: Config, trained: Trained, shipment: Shipment, record: Record, nodes: int | None) -> None:
         self.config, self.trained, self.shipment, self.record = config, trained, shipment, record
@@ -76,6 +81,11 @@ class DeviceStrategy(Strategy):
         self._first = without_result(np.arange(0), [])  # what each device reported in the first exchange
         self._now = 0.0  # virtual time at the start of the round
         self._provisioned = np.zeros(record.devices, dtype=bool)  # who has downloaded the shipment
+
+    @cached_property
+    def options(self) -> Any:
+        """`strategy_options` of the configuration, an instance of `Options`."""
+        return self.Options.model_validate(self.config.strategy_options)
 
     # --- what a new strategy defines ---------------------------------------------------------------------------------
 
@@ -185,6 +195,12 @@ class DeviceStrategy(Strategy):
         if len(absent):
             reason = Counter(self._errors).most_common(1)[0][0] if self._errors else "no reply in time"
             rows = pd.concat([rows, without_result(absent, [reason] * len(absent))[rows.columns]])
+        self._close(server_round, rows)
+        summary = self.record.summary
+        return MetricRecord({name: summary[name] for name in ("ndcg@10", "hr@10")})
+
+    def _close(self, server_round: int, rows: pd.DataFrame) -> None:
+        """Put the rows of all devices and the bytes of a round on record. Raises MostDevicesFailedError."""
         rows = settle(rows, self._first, self.config.clock.deadline)
         self._account_shipment(server_round, rows)
         begun, self._now = self._now, self._now + duration(rows, self.config.clock)
@@ -197,8 +213,6 @@ class DeviceStrategy(Strategy):
             raise MostDevicesFailedError(
                 f"round {server_round}: {len(failed)} of {counted} devices failed; most often ({count}): {reason}"
             )
-        summary = self.record.summary
-        return MetricRecord({name: summary[name] for name in ("ndcg@10", "hr@10")})
 
     def summary(self) -> None:
         """Flower calls this to log the strategy's settings; they are in the run's config.toml."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from chord_fl.blocks import in_blocks
 from chord_fl.cloud.checkpoint import Trained
 from chord_fl.config import Config
+from chord_fl.errors import ChordError
 from chord_fl.metrics import plan_difference, strangers
 from chord_fl.models.layouts import Layout
 from chord_fl.models.shipment import pack as pack_model
@@ -112,7 +113,13 @@ class PlanStrategy(DeviceStrategy):
         order = np.argsort(devices)
         self._asking = devices[order]
         if len(devices):
-            self._latest[self._asking] = self.plans(np.concatenate(profiles)[order])
+            made, wanted = self.plans(np.concatenate(profiles)[order]), (len(devices), self._latest.shape[1])
+            if made.dtype != np.uint8 or made.shape != wanted or made.max() > 3:
+                raise ChordError(
+                    f"{type(self).__name__}.plans: found {made.dtype} {list(made.shape)}, expected codes 0 to 3, uint8 "
+                    f"{list(wanted)}"
+                )
+            self._latest[self._asking] = made
             self._planned[self._asking] = True
 
     def _account_profiles(self, server_round: int, devices: NDArray[np.int64], messages: list[bytes]) -> None:
@@ -125,8 +132,6 @@ class PlanStrategy(DeviceStrategy):
 
 class Chord(PlanStrategy):
     """The paper's method: hypernetworks read the profile, Gamma and Lambda make the plan."""
-
-    name = "chord"
 
     @torch.inference_mode()
     def plans(self, profiles: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -7,5 +7,4 @@ from strategies.popular import Popular
 class Covisitation(Popular):
     """Like Popular, with a larger table: a device can hold that one too."""
 
-    name = "covisitation"
     rules = COVISITATION

@@ -9,7 +9,6 @@ from strategies.static import Static
 class Finetune(Static):
     """Bytes like Static's in full precision; what it costs is computing on the device."""
 
-    name = "finetune"
     action = "finetune"
 
     @classmethod

@@ -44,8 +44,11 @@ MODELLED = (  # columns of a reply in either exchange: what the simulated phones
     "bits_budget",
     "provisioned",  # the round in which the phone downloaded its model; 0 if not yet
 )
+TRANSFERS = ("received", "sent")  # of a reply to a Flower strategy: whether weights came down, and an update went up
+
 # columns with a range, from 0 to that; of the first, whole numbers, as a reply has neither texts nor truth values
 _CODED = {"status": len(Status) - 1, "asked": 1, "charging": 1, "metered": 1, "busy": 1, "provisioned": 2**31}
+_CODED |= dict.fromkeys(TRANSFERS, 1)
 _AMOUNTS = {"virtual_seconds": 1e9, "joules": 1e9, "battery": 1.0, "drift": 2.0}
 _MAY_LACK = ("drift",)  # columns in which NaN says that there is none
 
@@ -83,6 +86,7 @@ class Reply:
     node: int
     rows: pd.DataFrame  # numbers by `device`, and the column `error` ("" where all is well)
     payload: dict[str, list[bytes]]  # byte messages by name, one per row
+    content: RecordDict  # as it came
 
 
 def read_replies(
@@ -143,7 +147,7 @@ def _read(reply: Message, columns: Sequence[str], devices: int) -> Reply:
     for name, messages in payload.items():
         if len(messages) != len(rows) or not all(isinstance(message, bytes) for message in messages):
             raise ValueError(f"{name}: {len(messages)} entries for {len(rows)} devices, or not bytes")
-    return Reply(reply.metadata.src_node_id, rows, payload)
+    return Reply(reply.metadata.src_node_id, rows, payload, reply.content)
 
 
 def _numbers(name: str, values: Any) -> NDArray[Any]:

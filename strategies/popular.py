@@ -18,7 +18,6 @@ from strategies.base import DeviceStrategy
 class Popular(DeviceStrategy):
     """Nobody is asked anything; the table of counts is shipped once, where Static ships its matrices."""
 
-    name = "popular"
     method = "counts"
     learns = False
     greeting = "counts"

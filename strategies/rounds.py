@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from chord_fl.config import ClockConfig
 from chord_fl.report.record import missing_rows
-from chord_fl.status import ABSENT, Status, word
+from chord_fl.status import ABSENT, UNASKED, Status, word
 from strategies.messages import MODELLED, RESULTS
 
 IDLE_SECONDS = 60.0  # assumption: a cloud to which nobody came looks again after a minute
@@ -38,7 +38,7 @@ def judge(rows: pd.DataFrame, deadline: float | None) -> None:
 
 def going_on(rows: pd.DataFrame) -> NDArray[np.bool_]:
     """Who of the `rows` of a first exchange takes part in the last one, [rows]."""
-    return ((rows["error"] == "") & (rows["status"] != Status.WAITING)).to_numpy()
+    return ((rows["error"] == "") & ~rows["status"].isin(UNASKED)).to_numpy()
 
 
 def settle(rows: pd.DataFrame, first: pd.DataFrame, deadline: float | None) -> pd.DataFrame:
@@ -49,14 +49,14 @@ def settle(rows: pd.DataFrame, first: pd.DataFrame, deadline: float | None) -> p
     rows, before = rows.copy(), first.reindex(rows.index)
     for name in _SUMMED[1:]:
         rows[name] += before[name].fillna(0.0)
-    stopped = (rows["error"] != "") | (rows["status"] == Status.WAITING)
+    stopped = (rows["error"] != "") | rows["status"].isin(UNASKED)
     never = rows.index.isin(first.index) & stopped & (rows["bandwidth_budget_bytes"] == 0)
     for name in _STATES:
         rows.loc[never, name] = before.loc[never, name].astype(rows[name].dtype)
     judge(rows, deadline)
     unranked = (rows["error"] == "") & (rows["status"] == Status.OK) & (rows["rank"] < 1)
     rows.loc[unranked, "status"], rows.loc[unranked, "error"] = int(Status.FAILED), "no rank"
-    silent = (rows["error"] == "") & ~rows["status"].isin((Status.OK, Status.WAITING))
+    silent = (rows["error"] == "") & ~rows["status"].isin((Status.OK, *UNASKED))
     rows.loc[silent, "error"] = [word(Status(code)) for code in rows.loc[silent, "status"]]
     rows.loc[rows["status"] != Status.OK, list(RESULTS)] = 0  # what it computed on the way to an error is no result
     spent = before["seconds"].fillna(0.0)
@@ -73,7 +73,7 @@ def duration(rows: pd.DataFrame, clock: ClockConfig) -> float:
 
     A round lasts until its last device, or until the deadline where the cloud waits in vain for one.
     """
-    there = ~rows["status"].isin(ABSENT)
+    there = ~rows["status"].isin(ABSENT) | (rows["virtual_seconds"] > 0)  # some only train, and are asked for no result
     lasts = float(rows.loc[there, "virtual_seconds"].max()) if there.any() else IDLE_SECONDS
     if clock.deadline is not None and (lasts > clock.deadline or rows["status"].isin(_WAITED_FOR).any()):
         lasts = clock.deadline

@@ -14,7 +14,6 @@ from strategies.base import DeviceStrategy
 class Static(DeviceStrategy):
     """Nobody is asked anything; every device ranks with the same weights."""
 
-    name = "static"
     method = "full"
     action = "static"
 

@@ -216,11 +216,12 @@ OTHER: dict[str, Any] = {
     "finetune.learning_rate": 0.5,
     "life.sessions": 4,
     "life.refresh": "cosine:0.1",
+    "strategy_options": {"proximal_mu": 0.5},
 }
 # a file is known by its content, wherever it lies, and its catalogue is what it holds
 NEVER = {
     *("strategy", "data.path", "data.items", "data.data_dir", "data.devices", "train.device", "train.checkpoint"),
-    *("data.taste", "life.refresh"),
+    *("data.taste", "life.refresh", "strategy_options"),
 }
 _AFTERWARDS = ("simulation", "population", "clock", "faults", "static", "finetune")  # sections of no training
 PLANS_ALONE = {

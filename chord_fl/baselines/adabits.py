@@ -42,6 +42,8 @@ def clipped(weights: Tensor, share: Tensor, bits: int) -> tuple[Tensor, Tensor, 
 class AdaBits(Baseline):
     """Weights shared by 2, 3 and 4 bits, and a clipping level per layer and bit-width."""
 
+    bits = BITS
+
     def __init__(self, spec: ModelSpec, dropout: float = 0.0) -> None:
         super().__init__(spec, dropout)
         self.weights = nn.ParameterList(nn.Parameter(weight) for weight in spec.frozen_weights())

@@ -2,15 +2,17 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from chord_fl.errors import ChordError
+from chord_fl.models.layouts import Layout
 from chord_fl.models.matrices import Matrix
 from chord_fl.models.spec import ModelSpec
 from chord_fl.quantization.affine import fake_quantise
+from chord_fl.wire.param import quantised_mbit
 
 
 class _Rounded(torch.autograd.Function):
@@ -53,12 +55,22 @@ def quantised(weights: Tensor, bits: int) -> Tensor:
 
 
 class Baseline(nn.Module):
-    """A backbone whose matrices are trained on the cloud in the form in which they are deployed."""
+    """A backbone whose matrices are trained on the cloud in the form in which they are deployed.
+
+    A subclass says its `bits`, and what it computes with and ships: `deployed` and `matrices`.
+    """
+
+    bits: ClassVar[int]  # per weight as deployed, on average: Avg Bits of the paper's Table 2
 
     def __init__(self, spec: ModelSpec, dropout: float = 0.0) -> None:
         super().__init__()
         self.spec = spec
         self.backbone = spec.build_backbone(dropout)
+
+    @classmethod
+    def param_mbit(cls, layout: Layout) -> float:
+        """Param of the paper's Table 2: bits·W + 32·B."""
+        return quantised_mbit(layout, cls.bits)
 
     @abstractmethod
     def deployed(self) -> list[Tensor]:

@@ -48,6 +48,8 @@ def doubled(sizes: Sequence[int]) -> list[bool]:
 class MBQuant(Baseline):
     """Two branches of 2 bits in some layers, one in the others; 3 bits on average, or as near below as possible."""
 
+    bits = BITS
+
     def __init__(self, spec: ModelSpec, dropout: float = 0.0) -> None:
         super().__init__(spec, dropout)
         weights = spec.frozen_weights()

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from chord_fl.baselines.base import Baseline
 from chord_fl.models.frozen import KEPT, repeated_weights
+from chord_fl.models.layouts import Layout
 from chord_fl.models.matrices import Masked, Matrix
 from chord_fl.models.spec import ModelSpec
+from chord_fl.wire.param import masked_mbit
 
 BITS = 1  # of a mask, per weight
 
@@ -42,6 +44,8 @@ def highest(scores: Tensor) -> Tensor:
 class PEMN(Baseline):
     """A score for every weight; the weights themselves never change."""
 
+    bits = BITS
+
     def __init__(self, spec: ModelSpec, dropout: float = 0.0) -> None:
         super().__init__(spec, dropout)
         fixed = repeated_weights(spec.layout, spec.frozen_seed, spec.frozen_scale)
@@ -51,6 +55,11 @@ class PEMN(Baseline):
             # only the order of scores counts; this range sets how fast the optimiser's steps can change it
             reach = 1 / math.sqrt(weight.shape[1])
             self.scores.append(nn.Parameter(torch.empty_like(weight).uniform_(-reach, reach)))
+
+    @classmethod
+    def param_mbit(cls, layout: Layout) -> float:
+        """2·W + 32·B, as the paper books it, though a mask takes one bit per weight."""
+        return masked_mbit(layout)
 
     def deployed(self) -> list[Tensor]:
         """The weights that the masks leave, zero elsewhere."""

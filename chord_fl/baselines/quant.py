@@ -19,6 +19,8 @@ BITS = 3  # Avg Bits of the paper's Table 2
 class Quant(Baseline):
     """One matrix per layer, 3 bits everywhere."""
 
+    bits = BITS
+
     def __init__(self, spec: ModelSpec, dropout: float = 0.0) -> None:
         super().__init__(spec, dropout)
         self.weights = nn.ParameterList(nn.Parameter(weight) for weight in spec.frozen_weights())

@@ -55,6 +55,8 @@ def allocate(errors: Sequence[Sequence[float]], sizes: Sequence[int], allowed: S
 class RFQuant(Baseline):
     """Shared weights, the bit-widths that are still drawn, and how sensitive each layer was."""
 
+    bits = BITS
+
     frozen: Tensor  # [layers, widths] bool
     sensitivity: Tensor  # [layers] running mean of the squared gradients of a layer's quantised weights
 

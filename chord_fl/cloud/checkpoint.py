@@ -17,6 +17,7 @@ from chord_fl.baselines import BASELINES
 from chord_fl.cloud.model import ChordModel, FullPrecision
 from chord_fl.config import Config
 from chord_fl.errors import CheckpointError
+from chord_fl.imports import imported
 from chord_fl.models.spec import ModelSpec
 from chord_fl.trees import describe_difference, read_toml, write_toml
 
@@ -55,7 +56,7 @@ def build(config: Config, items: int, method: str) -> Any:
     dropout = config.rates(method)[1]
     if method == "chord":
         return ChordModel(spec, model.beta, config.train.temperature, dropout, model.importance, model.standardised)
-    return FullPrecision(spec, dropout) if method == "full" else BASELINES[method](spec, dropout)
+    return FullPrecision(spec, dropout) if method == "full" else imported(BASELINES[method])(spec, dropout)
 
 
 def is_finished(folder: Path) -> bool:

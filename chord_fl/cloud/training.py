@@ -63,13 +63,14 @@ def train(
     holds another configuration or cannot be written, ChordError if the loss is no longer finite.
     """
     checkpoint.start_folder(folder, config, method)
-    with _one_thread():
+    with one_thread():
         _train(config, interactions, items, method, folder, on_epoch, on_batch)
     return checkpoint.load(folder, config, method, items)
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """Compute on one thread, then on as many as before."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -12,10 +12,9 @@ from chord_fl.data import cache, synthetic
 from chord_fl.data.events import Events, sequences
 from chord_fl.data.interactions import Interactions
 from chord_fl.data.lines import OnProgress, silent
-from chord_fl.data.movielens import movielens_1m, movielens_100k
-from chord_fl.data.reviews import read_amazon, read_yelp
-from chord_fl.data.tables import read_table
+from chord_fl.data.sources import SOURCES
 from chord_fl.errors import DataError
+from chord_fl.imports import imported
 
 DEFAULT_DEVICES = 10_000  # of a synthetic population
 _CHUNK = 5_000
@@ -100,40 +99,25 @@ def statistics(dataset: Dataset, on_progress: OnProgress = silent) -> Statistics
 def _from_files(config: DataConfig, on_progress: OnProgress) -> tuple[str, Interactions, int]:
     """What the source is called, its sequences after the filter, and the number of items."""
     home = Path(config.data_dir or platformdirs.user_cache_path("chord-fl") / "data").expanduser()
-    path = None if config.path is None else Path(config.path).expanduser()
-    # MovieLens-100K takes no time, a table of the user's own says by itself what is wrong with it, and a path to
-    # MovieLens-1M is there to be read and verified
-    slow = config.name in ("amazon-cd", "yelp") or (config.name == "ml-1m" and path is None)
+    path, source = None if config.path is None else Path(config.path), SOURCES[config.name]
+    title = str(path or source.title or config.name)
+    # a path to what can be had without one is there to be read and verified
+    slow = source.slow and (path is None or source.obtain is not None)
     readable = path is None or path.is_file()  # otherwise it has no identity, and reading says what is wrong
     kept = cache.cache_file(home / "sequences", config.identity()) if slow and readable else None
     found = cache.read(kept) if kept else None
     if found is not None:
-        return str(path or "MovieLens-1M"), *found
-    source, events = _events(config, path, home, on_progress)
+        return title, *found
+    events: Events = imported(source.read)(config, home, on_progress)
     interactions, items = sequences(events, config.core)
     if not interactions.users:
         raise DataError(
-            f"nothing of the {len(events.users)} interactions in {source} is left after the {config.core}-core filter: "
+            f"nothing of the {len(events.users)} interactions in {title} is left after the {config.core}-core filter: "
             "lower data.core, or bring more data"
         )
     if kept:
         cache.write(kept, interactions, items)
-    return source, interactions, items
-
-
-def _events(config: DataConfig, path: Path | None, home: Path, on_progress: OnProgress) -> tuple[str, Events]:
-    """What the source is called, and its events."""
-    if config.name == "ml-100k":
-        return "MovieLens-100K", movielens_100k(path, home / "ml-100k")
-    if config.name == "ml-1m":
-        return "MovieLens-1M", movielens_1m(path, home / "ml-1m")
-    if path is None:
-        raise DataError(f"data.path is required when data.name is {config.name}")
-    if config.name == "amazon-cd":
-        return str(path), read_amazon(path, on_progress)
-    if config.name == "yelp":
-        return str(path), read_yelp(path, on_progress)
-    return str(path), read_table(path, config.user_column, config.item_column, config.time_column)
+    return title, interactions, items
 
 
 def _taken(config: DataConfig, users: int, source: str, note: str = "") -> int:

@@ -2,6 +2,40 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
+
+from chord_fl.trees import Tree
+
+# of a data set's configuration (chord_fl.config.DataConfig)
+
+
+def of_release(config: Any) -> Tree:
+    """A release that reading verifies is one content."""
+    return {}
+
+
+def of_content(config: Any) -> Tree:
+    """The file that the user gave, if any."""
+    return {} if config.path is None else {"sha256": sha256(Path(config.path))}
+
+
+def of_ml_1m(config: Any) -> Tree:
+    """A copy in another order is read too, with a warning."""
+    return {} if config.path is None else {"sha256": sha256(movielens_1m(Path(config.path)))}
+
+
+def of_sample(config: Any) -> Tree:
+    """A file of gigabytes."""
+    return {"sample": sample_sha256(Path(str(config.path)))}
+
+
+def of_table(config: Any) -> Tree:
+    """A table of the user's own, and which of its columns are read."""
+    columns = {key: getattr(config, key) for key in ("user_column", "item_column", "time_column")}
+    return columns | {"sha256": sha256(Path(str(config.path)))}
+
+
+# of a file
 
 
 def sha256(path: Path) -> str:

@@ -21,7 +21,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from chord_fl.config import DataConfig
 from chord_fl.data.events import Events
+from chord_fl.data.lines import OnProgress, silent
 from chord_fl.errors import DataError
 
 _HEADER = b"user_id:token\t"
@@ -86,6 +88,16 @@ ML_1M = Source(
 )
 
 
+def ml_100k(config: DataConfig, home: Path, on_progress: OnProgress = silent) -> Events:
+    """`movielens_100k` as configured."""
+    return movielens_100k(_given(config), home / "ml-100k")
+
+
+def ml_1m(config: DataConfig, home: Path, on_progress: OnProgress = silent) -> Events:
+    """`movielens_1m` as configured."""
+    return movielens_1m(_given(config), home / "ml-1m")
+
+
 def movielens_100k(path: Path | None, cache: Path) -> Events:
     """The 100,000 events of MovieLens-100K; see `movielens`. Files: u.data, ml-100k.inter."""
     return movielens(ML_100K, path, cache)
@@ -115,6 +127,10 @@ def movielens(source: Source, path: Path | None, cache: Path) -> Events:
     data, events = _download(source, cache)
     _write(source, cache / source.files[0], data)
     return events
+
+
+def _given(config: DataConfig) -> Path | None:
+    return None if config.path is None else Path(config.path)
 
 
 def file_in(source: Source, directory: Path) -> Path | None:

@@ -21,6 +21,7 @@ import pyarrow.csv
 import pyarrow.json
 from numpy.typing import NDArray
 
+from chord_fl.config import DataConfig
 from chord_fl.data.events import Events
 from chord_fl.data.lines import OnProgress, blocks, silent
 from chord_fl.errors import DataError
@@ -48,6 +49,16 @@ class Format:
 
     fast: Callable[[bytes], pa.Table]
     careful: Callable[[str], Line]
+
+
+def amazon_cd(config: DataConfig, home: Path, on_progress: OnProgress = silent) -> Events:
+    """`read_amazon` of the file that is configured."""
+    return read_amazon(Path(str(config.path)), on_progress)
+
+
+def yelp(config: DataConfig, home: Path, on_progress: OnProgress = silent) -> Events:
+    """`read_yelp` of the file that is configured."""
+    return read_yelp(Path(str(config.path)), on_progress)
 
 
 def read_amazon(path: Path, on_progress: OnProgress = silent) -> Events:

@@ -13,11 +13,18 @@ import pyarrow.csv
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from chord_fl.config import DataConfig
 from chord_fl.data.events import Events
+from chord_fl.data.lines import OnProgress, silent
 from chord_fl.errors import DataError
 
 # What counts as a missing value in text. "NA" does not: it is Namibia's code, and a perfectly good id.
 _MISSING = ["", "nan", "NaN", "null", "NULL", "None", "<NA>"]
+
+
+def table(config: DataConfig, home: Path, on_progress: OnProgress = silent) -> Events:
+    """`read_table` of the file and columns that are configured."""
+    return read_table(Path(str(config.path)), config.user_column, config.item_column, config.time_column)
 
 
 def read_table(path: Path, user_column: str, item_column: str, time_column: str) -> Events:

@@ -16,6 +16,8 @@ from chord_fl.blocks import in_blocks
 from chord_fl.device.model import DeviceModel
 from chord_fl.device.ranking import Candidates, Local, extras, ranked
 
+Layers = tuple[list[Tensor], list[Tensor]]  # weights and biases per layer
+
 
 def ranks_after_finetuning(
     model: DeviceModel, devices: Local, steps: int, learning_rate: float, candidates: Candidates | None = None
@@ -41,27 +43,63 @@ def ranks_after_finetuning(
 
 
 def finetune(
-    model: DeviceModel, history: Tensor, steps: int, learning_rate: float
+    model: DeviceModel,
+    history: Tensor,
+    steps: int,
+    learning_rate: float,
+    start: Layers | None = None,
+    proximal_mu: float = 0.0,
 ) -> tuple[list[Tensor], list[Tensor]]:
     """Weights [B, out, in] and biases [B, out] per layer after `steps` of gradient descent on `history` [B, h].
 
-    The loss of a device is its mean next-item cross-entropy over the full catalogue, in windows of the backbone's
-    length. A device whose history is a single item has nothing to learn from and keeps the shared weights.
+    The loss is `losses`, plus `proximal_mu` / 2 times the squared distance from the start (FedProx, arXiv 1812.06127).
+    The start is the shipped model, or `start`. A device whose history is a single item has nothing to learn from and
+    keeps it.
     """
     rows = len(history)
-    weights = [weight.expand(rows, -1, -1).clone().requires_grad_() for weight in model.weights]
-    biases = [bias.detach().expand(rows, -1).clone().requires_grad_() for bias in model.backbone.biases]
-    windows, targets = next_item_windows(history, model.spec.lead, model.spec.span)
-    due = (windows[:, model.spec.lead :] > 0) & (targets > 0)
-    share = due / due.reshape(rows, -1).sum(1).clamp(min=1).repeat_interleave(len(windows) // rows)[:, None]
+    first_weights, first_biases = start or shipped(model)
+    origin = [weight.detach().expand(rows, -1, -1) for weight in first_weights]
+    origin += [bias.detach().expand(rows, -1) for bias in first_biases]
+    parameters = [part.clone().requires_grad_() for part in origin]
     for _ in range(steps):
-        logits = model.backbone.score(model.backbone(windows, weights, biases))[..., 1:]
-        losses = F.cross_entropy(logits.flatten(0, 1), (targets - 1).clamp(min=0).flatten(), reduction="none")
-        gradients = torch.autograd.grad((losses * share.flatten()).sum(), weights + biases)
+        own = losses(model, history, parameters[: len(first_weights)], parameters[len(first_weights) :])
+        gradients = torch.autograd.grad(own.sum(), parameters)
         with torch.no_grad():
-            for parameter, gradient in zip(weights + biases, gradients, strict=True):
-                parameter -= learning_rate * gradient
-    return [weight.detach() for weight in weights], [bias.detach() for bias in biases]
+            for parameter, gradient, begun in zip(parameters, gradients, origin, strict=True):
+                # without mu nothing is added: what fine-tunes without a proximal term keeps its bits
+                pull = proximal_mu * (parameter - begun) if proximal_mu else 0.0
+                parameter -= learning_rate * (gradient + pull)
+    tuned = [parameter.detach() for parameter in parameters]
+    return tuned[: len(first_weights)], tuned[len(first_weights) :]
+
+
+def losses(model: DeviceModel, history: Tensor, weights: list[Tensor], biases: list[Tensor]) -> Tensor:
+    """The loss of each device [B] under weights [B, out, in] and biases [B, out] per layer, or shared ones without B.
+
+    Mean next-item cross-entropy over the full catalogue, in windows of the backbone's length, on `history` [B, h]; 0
+    for a history of a single item.
+    """
+    windows, targets, due = _examples(model, history)
+    share = due / due.reshape(len(history), -1).sum(1).clamp(min=1).repeat_interleave(len(due) // len(history))[:, None]
+    logits = model.backbone.score(model.backbone(windows, weights, biases))[..., 1:]
+    found = F.cross_entropy(logits.flatten(0, 1), (targets - 1).clamp(min=0).flatten(), reduction="none")
+    return (found * share.flatten()).reshape(len(history), -1).sum(1)
+
+
+def examples(model: DeviceModel, history: Tensor) -> Tensor:
+    """How many items of its `history` [B, h] each device learns to predict, [B] int64: all but the first."""
+    return _examples(model, history)[2].reshape(len(history), -1).sum(1)
+
+
+def shipped(model: DeviceModel) -> Layers:
+    """The weights [out, in] and biases [out] per layer that came with the shipment."""
+    return model.weights, list(model.backbone.biases)
+
+
+def _examples(model: DeviceModel, history: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Windows, their targets, and which of these there are."""
+    windows, targets = next_item_windows(history, model.spec.lead, model.spec.span)
+    return windows, targets, (windows[:, model.spec.lead :] > 0) & (targets > 0)
 
 
 def next_item_windows(history: Tensor, lead: int, span: int) -> tuple[Tensor, Tensor]:

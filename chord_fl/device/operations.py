@@ -5,7 +5,7 @@ activations are left out (tests hold the counts against those that torch makes o
 """
 
 from chord_fl.models.counts import CountTable
-from chord_fl.models.layouts import CASER_FILTERS, CASER_VERTICAL, Layout
+from chord_fl.models.layouts import Layout
 from chord_fl.models.spec import ModelSpec
 
 # Assumptions. Unpacking: a shift and mask, and scale and zero point, as an addition and a multiplication.
@@ -17,20 +17,7 @@ BACKWARD = 2  # times the operations forward: a gradient for inputs and one for 
 
 def ranking(spec: ModelSpec, candidates: int = 0) -> int:
     """One ranking of `candidates`, 0 for the full catalogue."""
-    return states(spec, spec.window) + 2 * spec.dim * (candidates or spec.items)
-
-
-def states(spec: ModelSpec, length: int) -> int:
-    """The backbone over a sequence of `length` items, without the scores."""
-    layout = spec.layout
-    if spec.backbone == "sasrec":
-        attention = 2 * 2 * length**2 * spec.dim
-        return 2 * length * layout.weights + spec.blocks * attention
-    windows = length - spec.window + 1
-    *horizontal, vertical = layout.layers
-    stretches = sum(2 * (length - layer.size // spec.dim + 1) * layer.channels * layer.size for layer in horizontal)
-    wide = CASER_FILTERS * len(horizontal) + CASER_VERTICAL * spec.dim
-    return stretches + windows * (2 * spec.dim * vertical.channels * vertical.size + 2 * wide * spec.dim)
+    return spec.operations(spec.window) + 2 * spec.dim * (candidates or spec.items)
 
 
 def profile(spec: ModelSpec) -> int:
@@ -51,7 +38,7 @@ def unpacking(layout: Layout) -> int:
 def finetuning(spec: ModelSpec, steps: int) -> int:
     """`steps` of gradient descent on a history, each position of which is scored against the catalogue."""
     windows = -(-max(spec.history - 1, 1) // spec.span)
-    forward = windows * (states(spec, spec.lead + spec.span) + 2 * spec.span * spec.dim * spec.items)
+    forward = windows * (spec.operations(spec.lead + spec.span) + 2 * spec.span * spec.dim * spec.items)
     return steps * (1 + BACKWARD) * forward
 
 

@@ -7,7 +7,7 @@ exchange: it has a status, a reason, and the seconds and joules that it spent un
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,6 +182,14 @@ class Exchange:
         hit = found.answer_damaged[rows] & sent & self.alive
         self._damaged |= hit
         return damaged(here, hit, found.places[rows, 1])
+
+    def lose(self, what: Literal["update", "answer"]) -> None:
+        """Weights that never arrive whole: the `update` that goes up, or the `answer` that comes down."""
+        found, rows = self.phones.faults, self.rows
+        up, down = (found.profile_lost, found.profile_damaged), (found.answer_lost, found.answer_damaged)
+        lost, damaged_ = up if what == "update" else down
+        self.stop(lost[rows], Status.LOST, f"{what} lost on its way")
+        self.stop(damaged_[rows], Status.CORRUPTED, f"{what} damaged on its way")
 
     def refuse(self, refusals: Sequence[str | None]) -> None:
         """Messages that could not be read: the fault of the way where it damaged them, a failure elsewhere."""

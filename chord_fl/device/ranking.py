@@ -76,12 +76,19 @@ def ranks_of_plans(
 
 @torch.inference_mode()
 def ranks_of_weights(
-    model: DeviceModel, devices: Local, weights: list[Tensor], candidates: Candidates | None = None
+    model: DeviceModel,
+    devices: Local,
+    weights: list[Tensor],
+    candidates: Candidates | None = None,
+    biases: list[Tensor] | None = None,
 ) -> NDArray[np.int64]:
-    """Rank (1 is best) of each device's target under layers [out, in] that all devices share."""
+    """Rank (1 is best) of each device's target under layers [out, in] that all devices share.
+
+    `biases` [out] stand in for those of the shipment where given.
+    """
 
     def rank(windows: Tensor, targets: Tensor, *rest: Tensor) -> Tensor:
-        return ranked(model, model.backbone(windows, weights)[:, -1], targets, devices, rest)
+        return ranked(model, model.backbone(windows, weights, biases)[:, -1], targets, devices, rest)
 
     return in_blocks(rank, devices.windows, devices.targets, *extras(devices, candidates)).numpy()
 

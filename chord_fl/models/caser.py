@@ -12,21 +12,26 @@ rectifier, maximum and dropout: there nothing cuts off or drops what a plan says
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chord_fl.models import layouts
-from chord_fl.models.layouts import CASER_FILTERS, CASER_HEIGHTS, CASER_VERTICAL
+from chord_fl.models.backbone import Backbone
+from chord_fl.models.layouts import CASER_FILTERS, CASER_HEIGHTS, CASER_VERTICAL, Layout
 from chord_fl.models.linear import linear
 from chord_fl.quantization.activations import Activations
+
+if TYPE_CHECKING:
+    from chord_fl.models.spec import ModelSpec
 
 SPAN = 10  # targets of a training sequence: as many as SASRec's default window has
 
 
-class Caser(nn.Module):
-    """The shared part of the backbone. Item 0 is padding; windows are padded on the left."""
+class Caser(Backbone):
+    """The shared part of the backbone."""
 
     def __init__(
         self,
@@ -74,7 +79,31 @@ class Caser(nn.Module):
         states: Tensor = self.output(together)
         return states
 
-    def score(self, states: Tensor) -> Tensor:
-        """Logits [..., items + 1] of the whole catalogue; column 0 is padding and never an answer."""
-        logits: Tensor = states @ self.items.weight.T
-        return logits
+
+def build(spec: "ModelSpec", dropout: float) -> Caser:
+    """A backbone of this shape with fresh shared parameters."""
+    return Caser(spec.items, spec.window, spec.dim, dropout, spec.activation_bits, spec.bias_rows)
+
+
+def layout(spec: "ModelSpec") -> Layout:
+    """The frozen layers."""
+    return layouts.caser(spec.window, spec.dim)
+
+
+def lead(spec: "ModelSpec") -> int:
+    """All but one item of a window: there is one state for a whole one."""
+    return spec.window - 1
+
+
+def span(spec: "ModelSpec") -> int:
+    """As many targets as SASRec's default window has."""
+    return SPAN
+
+
+def operations(spec: "ModelSpec", length: int) -> int:
+    """The filters at each place of `length` items, and the output layer for every whole window."""
+    windows = length - spec.window + 1
+    *horizontal, vertical = layout(spec).layers
+    stretches = sum(2 * (length - layer.size // spec.dim + 1) * layer.channels * layer.size for layer in horizontal)
+    wide = CASER_FILTERS * len(horizontal) + CASER_VERTICAL * spec.dim
+    return stretches + windows * (2 * spec.dim * vertical.channels * vertical.size + 2 * wide * spec.dim)

@@ -6,18 +6,24 @@ of its linear layers are arguments: frozen and quantised per device, shared, or 
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chord_fl.models.layouts import SASREC_PARTS
+from chord_fl.models import layouts
+from chord_fl.models.backbone import Backbone
+from chord_fl.models.layouts import SASREC_PARTS, Layout
 from chord_fl.models.linear import linear
 from chord_fl.quantization.activations import Activations
 
+if TYPE_CHECKING:
+    from chord_fl.models.spec import ModelSpec
 
-class SASRec(nn.Module):
-    """The shared part of the backbone. Item 0 is padding; windows are padded on the left."""
+
+class SASRec(Backbone):
+    """The shared part of the backbone."""
 
     def __init__(
         self,
@@ -76,7 +82,28 @@ class SASRec(nn.Module):
         shares = self.dropout(logits.masked_fill(~visible, -1e9).softmax(-1))
         return torch.bmm(shares, value)
 
-    def score(self, states: Tensor) -> Tensor:
-        """Logits [..., items + 1] of the whole catalogue; column 0 is padding and never an answer."""
-        logits: Tensor = states @ self.items.weight.T
-        return logits
+
+def build(spec: "ModelSpec", dropout: float) -> SASRec:
+    """A backbone of this shape with fresh shared parameters."""
+    return SASRec(spec.items, spec.window, spec.blocks, spec.dim, dropout, spec.activation_bits, spec.bias_rows)
+
+
+def layout(spec: "ModelSpec") -> Layout:
+    """The frozen layers."""
+    return layouts.sasrec(spec.blocks, spec.dim)
+
+
+def lead(spec: "ModelSpec") -> int:
+    """None: causal attention gives a state after every item of a window."""
+    return 0
+
+
+def span(spec: "ModelSpec") -> int:
+    """A window."""
+    return spec.window
+
+
+def operations(spec: "ModelSpec", length: int) -> int:
+    """The layers at each of `length` items, and attention among them."""
+    attention = 2 * 2 * length**2 * spec.dim
+    return 2 * length * layout(spec).weights + spec.blocks * attention

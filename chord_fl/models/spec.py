@@ -1,20 +1,20 @@
 """What a model is, in numbers: enough to rebuild its frozen part from the seed and to check what arrives against it."""
 
+import importlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from chord_fl.models import caser, layouts
-from chord_fl.models.caser import Caser
+from chord_fl.models.backbone import Backbone
+from chord_fl.models.backbones import BACKBONES
 from chord_fl.models.frozen import frozen_weights
 from chord_fl.models.layouts import Layout
 from chord_fl.models.profile import ProfileEncoder
-from chord_fl.models.sasrec import SASRec
 
-Backbone = SASRec | Caser
-BACKBONES = ("sasrec", "caser")
+__all__ = ["BACKBONES", "Backbone", "ModelSpec"]
 
 
 @dataclass(frozen=True)
@@ -34,21 +34,34 @@ class ModelSpec:
     switchable_biases: bool = False  # whether a channel has a bias for each bit-width of the ladder, or one for all
 
     @cached_property
+    def _module(self) -> Any:
+        """Of the backbone; chord_fl.models.backbones says what it has."""
+        return importlib.import_module(BACKBONES[self.backbone].module)
+
+    @cached_property
     def layout(self) -> Layout:
         """The frozen layers."""
-        return (
-            layouts.caser(self.window, self.dim) if self.backbone == "caser" else layouts.sasrec(self.blocks, self.dim)
-        )
+        layout: Layout = self._module.layout(self)
+        return layout
 
     @property
     def lead(self) -> int:
         """Items that training puts before a window, so that its first target is preceded by a whole one."""
-        return self.window - 1 if self.backbone == "caser" else 0
+        return int(self._module.lead(self))
 
     @property
     def span(self) -> int:
         """Targets of one training sequence: the states that the backbone gives for `lead + span` items."""
-        return caser.SPAN if self.backbone == "caser" else self.window
+        return int(self._module.span(self))
+
+    @property
+    def bias_rows(self) -> tuple[int, ...]:
+        """What precedes the channels in the shape of a layer's biases: the widths of the ladder, or nothing."""
+        return (len(self.levels),) if self.switchable_biases else ()
+
+    def operations(self, length: int) -> int:
+        """Additions and multiplications of the backbone over `length` items, without the scores."""
+        return int(self._module.operations(self, length))
 
     def frozen_weights(self) -> list[Tensor]:
         """The weights [out, in] of every frozen layer, regenerated from the seed."""
@@ -56,10 +69,8 @@ class ModelSpec:
 
     def build_backbone(self, dropout: float = 0.0) -> Backbone:
         """A backbone of this shape with fresh shared parameters."""
-        rows = (len(self.levels),) if self.switchable_biases else ()
-        if self.backbone == "caser":
-            return Caser(self.items, self.window, self.dim, dropout, self.activation_bits, rows)
-        return SASRec(self.items, self.window, self.blocks, self.dim, dropout, self.activation_bits, rows)
+        backbone: Backbone = self._module.build(self, dropout)
+        return backbone
 
     def backbone_shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of the backbone's state, without allocating it."""

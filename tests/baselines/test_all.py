@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chord_fl.baselines import BASELINES, Baseline
+from chord_fl.baselines import BASELINES
+from chord_fl.baselines.base import Baseline
 from chord_fl.errors import ChordError
+from chord_fl.imports import imported
 from chord_fl.models.matrices import average_bits
 from chord_fl.models.shipment import pack, unpack
 from chord_fl.models.spec import ModelSpec
@@ -26,7 +28,7 @@ every = pytest.mark.parametrize("name", BASELINES)
 
 def fresh(name: str, backbone: str = "sasrec", dropout: float = 0.0) -> Baseline:
     torch.manual_seed(0)
-    return BASELINES[name](SPECS[backbone], dropout)
+    return imported(BASELINES[name])(SPECS[backbone], dropout)
 
 
 def sequences() -> Tensor:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chord_fl.data import cache, dataset
+from chord_fl.data import cache, reviews
 from chord_fl.data.dataset import load
 from chord_fl.data.interactions import Interactions
 from tests.data.test_dataset import config, ratings
@@ -54,7 +54,7 @@ def test_a_review_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     first = load(config(path, **changes))
     copy = tmp_path / "copy.csv"
     copy.write_bytes(path.read_bytes())
-    monkeypatch.delattr(dataset, "read_amazon")
+    monkeypatch.delattr(reviews, "read_amazon")
     for again in (load(config(path, **changes)), load(config(copy, **changes))):
         assert np.array_equal(again.slice(0, 6).items, first.slice(0, 6).items)
         assert (again.users, again.items) == (6, 5)

@@ -88,7 +88,7 @@ def test_displays_are_around_training_and_then_around_rounds(config: Make, tmp_p
 
     @contextmanager
     def rounds(strategy: DeviceStrategy) -> Iterator[None]:
-        seen.append(f"rounds of {strategy.name}")
+        seen.append(f"rounds of {strategy.config.strategy}")
         assert not strategy.record.summary
         yield
         seen.append(f"{strategy.record.summary['rounds']} done")

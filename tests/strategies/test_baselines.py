@@ -14,7 +14,7 @@ from chord_fl.device.model import unpack
 from chord_fl.device.ranking import local, ranks_of_weights
 from chord_fl.models import layouts
 from chord_fl.models.matrices import average_bits, memory_bytes
-from strategies import STRATEGIES
+from strategies import STRATEGIES, loading
 from tests.inprocess import DEVICES, assert_same_results, simulate
 
 BASELINES = ["pemn", "quant", "adabits", "rfquant", "mbquant"]
@@ -66,4 +66,4 @@ def test_a_cohort_gives_each_device_what_it_gets_alone(
 
 @pytest.mark.parametrize(("strategy", "mbit"), [(name, 0.2048 if name == "pemn" else 0.2867) for name in BASELINES])
 def test_param_is_that_of_table_2(config: Make, strategy: str, mbit: float) -> None:
-    assert round(STRATEGIES[strategy].param_mbit(config(static__bits=8), layouts.sasrec(4, 64)), 4) == mbit
+    assert round(loading.load(strategy).param_mbit(config(static__bits=8), layouts.sasrec(4, 64)), 4) == mbit

@@ -32,15 +32,13 @@ Make = Callable[..., Config]
 class Uniform(PlanStrategy):
     """What a user writes for another way of making plans: 4 bits for everybody."""
 
-    name = "uniform"
-
     def plans(self, profiles: NDArray[np.float32]) -> NDArray[np.uint8]:
         return np.ones((len(profiles), self.trained.model.spec.layout.channels), dtype=np.uint8)
 
 
 @pytest.fixture
 def uniform(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(STRATEGIES, Uniform.name, Uniform)
+    monkeypatch.setitem(STRATEGIES, "uniform", f"{__name__}:Uniform")
 
 
 @dataclass(frozen=True)
