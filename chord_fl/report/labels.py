@@ -18,7 +18,8 @@ _COLUMNS = {
     "seconds_to_90": "seconds until 90 % are served",
     "bytes_per_device": "bytes per device",
     "modelled_seconds": "modelled seconds a round",
-    "joules": "joules a round",
+    "joules_of_a_round": "joules a round",
+    "share_late": "late",
     "seeds_agreeing": "seeds agreeing",
 }
 

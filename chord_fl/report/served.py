@@ -71,8 +71,8 @@ def times(runs: pd.DataFrame) -> pd.DataFrame:
                 **{"ndcg@10": last["ndcg@10"], "served": last["served"]},
                 "served_first": float((good["round"] == 1).sum()) / rows["device"].nunique(),
                 "seconds_to_90": _first(found, 0.9),
-                "late": float((rows["status"] == "late").mean()),
-                **{"modelled_seconds": good["virtual_seconds"].mean(), "joules": good["joules"].mean()},
+                "share_late": float((rows["status"] == "late").mean()),
+                **{"modelled_seconds": good["virtual_seconds"].mean(), "joules_of_a_round": good["joules"].mean()},
                 "bytes_per_device": float((rows["uplink_bytes"] + rows["downlink_bytes"]).sum())
                 / rows["device"].nunique(),
             }

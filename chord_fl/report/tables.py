@@ -25,8 +25,8 @@ FIGURES = (
     *METRICS,
     *("ndcg@10_stranger", "average_bits", "param_mbit"),
     *("adaptation_bytes", PER_DEVICE, "downlink_bytes", "uplink_bytes", "devices"),
-    *("share_asked", "served", "served_first", "seconds_to_90", "late"),
-    *("modelled_seconds", "joules", "bytes_per_device"),
+    *("share_asked", "served", "served_first", "seconds_to_90", "share_late"),
+    *("modelled_seconds", "joules_of_a_round", "bytes_per_device"),
 )
 ACCURACY = (*METRICS, "ndcg@10_stranger")
 # the columns that tell the lines of a table apart; they are never averaged, and lead each line
@@ -51,7 +51,7 @@ _FOUR_DECIMALS = (
     "served",
     "share_asked",
     "served_first",
-    "late",
+    "share_late",
 )
 
 

@@ -40,7 +40,7 @@ def test_times_are_of_all_devices(tmp_path: Path) -> None:
     line = times(pd.DataFrame([run(tmp_path / "a")])).iloc[0]
     assert line["served"] == 0.75 and line["ndcg@10"] == pytest.approx(1.5 / 4)
     assert line["served_first"] == 0.5 and np.isnan(line["seconds_to_90"]), "a quarter never was served"
-    assert line["late"] == pytest.approx(1 / 8)
+    assert line["share_late"] == pytest.approx(1 / 8)
     assert line["modelled_seconds"] == pytest.approx((5 + 2 + 3 + 1) / 4)
     assert line["bytes_per_device"] == pytest.approx(800)
 
