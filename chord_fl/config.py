@@ -354,7 +354,7 @@ class Config(_Section):
         if method != "chord":  # no plans, hence none of what makes them
             model = {k: v for k, v in model.items() if k not in _OF_PLANS}
             train = {k: v for k, v in train.items() if k not in ("hypernetwork_rate", "weight_scale", "temperature")}
-        view: Tree = {"method": method, "version": TRAINING_VERSION[self.model.backbone], "seed": self.seed}
+        view: Tree = {"method": method, "version": TRAINING_VERSION.get(self.model.backbone, 1), "seed": self.seed}
         if self.life.sessions > 1:  # the items of all sessions are kept from training
             view["sessions"] = self.life.sessions
         return {**view, "data": data, "model": model, "train": train}

@@ -99,7 +99,7 @@ def main() -> None:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)  # a thread of Flower's may wait for a worker that is gone, and Python for that thread
-        sys.exit(code)
+        sys.exit(code or 0)
     except click.UsageError as error:
         if type(error).__name__ != "NoArgsIsHelpError":  # has printed its page
             print(f"error: {printable(_usage(error))}", file=sys.stderr)

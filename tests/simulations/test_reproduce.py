@@ -22,6 +22,7 @@ from simulations.experiments import EXPERIMENTS, Case, changes
 from simulations.options import resolve
 from simulations.reproduce import Run
 from simulations.server_app import run_rounds
+from simulations.watch import Watch
 from strategies.base import DeviceStrategy
 from tests.inprocess import InProcessGrid, exported, flower_task
 from tests.tiny import make
@@ -65,7 +66,9 @@ class Workshop:
                 prepare.trained(training.config, training.method)
         return failures
 
-    def run(self, strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False) -> None:
+    def run(
+        self, strategy: DeviceStrategy, config: Config, devices: int, verbose: bool = False, watch: Watch | None = None
+    ) -> None:
         self.simulated.append(config.strategy)
         if config.strategy in self.broken:
             raise ChordError("no engine")

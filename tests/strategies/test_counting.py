@@ -15,7 +15,7 @@ from chord_fl.config import Config
 from chord_fl.data import dataset
 from chord_fl.device.counting import local_to, ranks_of_counts
 from chord_fl.models.counts import unpack
-from simulations import cli, prepare
+from simulations import options, prepare, train_cli
 from strategies.base import MostDevicesFailedError
 from strategies.messages import devices_of, payload_of
 from tests.inprocess import DEVICES, Finished, InProcessGrid, assert_same_results, go, settle, simulate
@@ -124,7 +124,7 @@ def test_there_is_nothing_to_train(
     settings = config(strategy="covisitation", train__checkpoint=str(tmp_path))
     (tmp_path / "config.toml").write_text('method = "chord"\n')  # somebody else's checkpoint is none of its business
     prepare.check_checkpoint(settings)
-    monkeypatch.setattr(cli, "resolve", lambda **flags: settings)
-    cli.train()
+    monkeypatch.setattr(options, "resolve", lambda **flags: settings)
+    train_cli.train()
     assert "Nothing to train" in capsys.readouterr().out
     assert not (tmp_path / "training.csv").exists()
