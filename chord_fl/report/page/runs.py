@@ -18,6 +18,7 @@ import pandas as pd
 from pyarrow.dataset import dataset
 
 from chord_fl.errors import ConfigError
+from chord_fl.status import UNASKED, word
 from chord_fl.trees import Tree, read_toml
 
 _NEEDED = {"strategy": str, "dataset": str, "seed": int, "devices": int, "rounds": int}  # of a summary
@@ -27,6 +28,7 @@ _TEXTS = ("status", "error", "layer", "purpose", "direction")
 _LEDGER = ("purpose", "direction", "payload_bytes", "envelope_bytes")
 _CHANNELS = ("round", "layer", "channel", "bits", "devices", "devices_highest")
 _PHONES = ("device", "ram_gb", "memory_bytes", "history")
+_NOT_ASKED = tuple(word(status) for status in UNASKED)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # pyarrow's and pandas' own are subclasses
 
 
@@ -52,12 +54,13 @@ class Run:
 
     @property
     def expected(self) -> int:
-        """Results that there would be if no phone and no message ever failed: all rows but those of waiting users."""
-        return int(self.summary["devices"]) * int(self.summary["rounds"]) - int(self._count("waiting"))
+        """Results that there would be if no phone and no message ever failed: all rows but those not asked for one."""
+        rows = int(self.summary["devices"]) * int(self.summary["rounds"])
+        return rows - int(sum(self._count(name) for name in _NOT_ASKED))
 
     def lost(self, statuses: Iterable[str]) -> int:
         """Rows without a result: `statuses` are the names of those that a summary counts, besides failures."""
-        return int(self._count("failures") + sum(self._count(name) for name in statuses if name != "waiting"))
+        return int(self._count("failures") + sum(self._count(name) for name in statuses if name not in _NOT_ASKED))
 
     def _count(self, name: str) -> float:
         value = self.figure(name)
