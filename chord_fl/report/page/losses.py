@@ -69,7 +69,7 @@ def _drawn(counts: pd.DataFrame) -> Picture:
     shares = counts.div(counts.sum(axis=1), axis=0)
     known = [str(name) for name in shares if name in STATUSES and shares[name].max() > 0]
     with panel(rows=len(shares) + 1) as (figure, axes):
-        stack(axes, shares[known], STATUSES, lambda name: "has a result" if name == word(Status.OK) else name.replace("_", " "))
+        stack(axes, shares[known], STATUSES, lambda name: "has a result" if name == "ok" else name.replace("_", " "))
         name_rows(axes, [str(name) for name in shares.index])
         axes.set_xlim(0, 1)
         axes.set_xlabel("share of devices and rounds")

@@ -108,4 +108,5 @@ def _rounds(series: Series) -> pd.DataFrame:
 
 def _count(rows: pd.DataFrame, statuses: Sequence[str]) -> pd.Series:
     """Devices of these statuses by round; runs of earlier versions lack some."""
-    return rows[[name for name in statuses if name in rows]].apply(pd.to_numeric).sum(axis=1)
+    counts: pd.Series = rows[[name for name in statuses if name in rows]].apply(pd.to_numeric).sum(axis=1)
+    return counts

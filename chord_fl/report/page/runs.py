@@ -8,7 +8,6 @@ in `Run.gaps` says so; only a run without a summary is no run.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pandas as pd
 from pyarrow.dataset import dataset
 
 from chord_fl.errors import ConfigError
+from chord_fl.report.lines import figure
 from chord_fl.status import UNASKED, word
 from chord_fl.trees import Tree, read_toml
 
@@ -48,9 +48,8 @@ class Run:
     gaps: tuple[str, ...]
 
     def figure(self, name: str) -> float:
-        """A figure of the summary; NaN where there is none, or no number."""
-        value = self.summary.get(name)
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else float("nan")
+        """A figure of the summary, or made of some (`report.lines.figure`); NaN where there is none, or no number."""
+        return figure(self.summary, name)
 
     @property
     def expected(self) -> int:
