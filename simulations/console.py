@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chord_fl.errors import printable
-from chord_fl.status import EXPECTED, word
+from chord_fl.report.lines import LINES, figure
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -62,63 +62,21 @@ def results_table(summaries: Sequence[dict[str, Any]]) -> Table:
     table.add_column("")
     for summary in summaries:
         table.add_column(summary.get("label", summary["strategy"]), justify="right")
-    shown = [per_device(summary) for summary in summaries]
     several = any(summary.get("rounds", 1) > 1 for summary in summaries)
-    for head, key, form in _FIGURES:
-        if key in _LOSSES and not any(summary[key] for summary in shown):
-            continue  # what happened to nobody needs no line
-        if key in _DECISIONS and not several:
-            continue  # in a single round everybody asks
-        table.add_row(head, *(_cell(summary[key], form) for summary in shown), end_section=key in _SECTION_ENDS)
+    for line in LINES:
+        values = [figure(summary, line.key) for summary in summaries]
+        if (line.if_any and not any(value > 0 for value in values)) or (line.rounds_only and not several):
+            continue
+        head = f"  {line.head}" if line.detail else line.head
+        table.add_row(head, *(_cell(value, line.form) for value in values), end_section=line.ends_group)
     return table
 
 
-# what it is called, key of the summary (or of `per_device`), format
-_FIGURES = (
-    ("NDCG@5", "ndcg@5", "{:.4f}"),
-    ("HR@5", "hr@5", "{:.4f}"),
-    ("NDCG@10", "ndcg@10", "{:.4f}"),
-    ("HR@10", "hr@10", "{:.4f}"),
-    ("NDCG@10, stranger's plan", "ndcg@10_stranger", "{:.4f}"),
-    ("HR@10, stranger's plan", "hr@10_stranger", "{:.4f}"),
-    ("NDCG@10, own - stranger's", "ndcg@10_gain", "{:+.4f}"),
-    ("  standard error, paired", "ndcg@10_gain_se", "{:.4f}"),
-    ("channels that differ", "plan_difference", "{:.1%}"),
-    ("average bits", "average_bits", "{:.3f}"),
-    ("Param as in paper, Mbit", "param_mbit", "{:.4f}"),
-    ("bytes up per device", "uplink_bytes_per_device", "{:,.0f}"),
-    ("bytes down per device", "downlink_bytes_per_device", "{:,.0f}"),
-    ("profile, plan, weights", "adaptation_bytes_per_device", "{:,.0f}"),
-    ("rounds asking for a plan", "asked", "{:.1%}"),
-    ("drift since plan was made", "drift", "{:.4f}"),
-    ("adaptation, ms", "adaptation_ms", "{:.2f}"),
-    ("modelled seconds per device", "virtual_seconds_per_device", "{:.3g}"),
-    ("joules per device", "joules_per_device", "{:.3g}"),
-    ("over memory budget", "over_memory_budget", "{:,d}"),
-    *((f"  {word(status).replace('_', ' ')}", word(status), "{:,d}") for status in EXPECTED),
-    ("failures", "failures", "{:,d}"),
-)
-_DECISIONS = ("asked", "drift")
-_LOSSES = tuple(word(status) for status in EXPECTED)
 _FIRST_COLUMN, _WIDEST_CELL = 29, 7  # characters
-_SECTION_ENDS = ("hr@10", "plan_difference", "param_mbit", "adaptation_ms", "joules_per_device")
 
 
-def per_device(summary: dict[str, Any]) -> dict[str, Any]:
-    """A summary with its byte totals per device, and the adaptation time in milliseconds."""
-    devices = max(summary["devices"], 1)
-    seconds = summary["adaptation_seconds"]  # None where nobody had a result
-    totals = ("uplink_bytes", "downlink_bytes", "adaptation_bytes", "joules")
-    return {
-        **summary,
-        **{f"{name}_per_device": summary[name] / devices for name in totals},
-        "average_bits": summary["average_bits"] or float("nan"),  # counts have none
-        "adaptation_ms": float("nan") if seconds is None else 1000 * seconds,
-    }
-
-
-def _cell(value: float | None, form: str) -> str:
-    return "-" if value is None or value != value else form.format(value)
+def _cell(value: float, form: str) -> str:
+    return "-" if value != value else form.format(value)
 
 
 def protocol(summary: dict[str, Any]) -> str:

@@ -5,7 +5,6 @@ would be on its way, and may be tampered with there (`on_message`, `on_reply`).
 """
 
 import logging
-import os
 import random
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -26,8 +25,9 @@ from chord_fl.cloud.checkpoint import Trained
 from chord_fl.cloud.training import one_thread
 from chord_fl.config import Config
 from simulations import client_app, prepare
+from simulations.run import Result
 from simulations.server_app import run_rounds
-from simulations.settings import VARIABLE, export
+from simulations.settings import exported
 from strategies.base import DeviceStrategy
 
 Hook = Callable[[Message, int], Message | None]  # (message, place of the node) -> what goes on from there, if anything
@@ -139,47 +139,12 @@ def flower_task() -> Iterator[None]:
             setattr(TaskIdentity, name, before[name])
 
 
-@contextmanager
-def exported(config: Config) -> Iterator[None]:
-    """Both apps find `config`; afterwards the environment is as it was."""
-    before = os.environ.get(VARIABLE)
-    export(config)
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop(VARIABLE, None)
-        else:
-            os.environ[VARIABLE] = before
-
-
 @dataclass(frozen=True)
-class Finished:
+class Finished(Result):
     """What a run left, and who ran."""
 
-    folder: Path
     strategy: DeviceStrategy
     grid: InProcessGrid
-
-    @property
-    def devices(self) -> pd.DataFrame:
-        """devices.parquet."""
-        return pd.read_parquet(self.folder / "devices.parquet")
-
-    @property
-    def rounds(self) -> pd.DataFrame:
-        """rounds.csv."""
-        return pd.read_csv(self.folder / "rounds.csv")
-
-    @property
-    def ledger(self) -> pd.DataFrame:
-        """ledger.parquet."""
-        return pd.read_parquet(self.folder / "ledger.parquet")
-
-    @property
-    def summary(self) -> dict[str, Any]:
-        """What summary.json has."""
-        return self.strategy.record.summary
 
     def by_purpose(self, round_: int = 1) -> pd.DataFrame:
         """Payload and envelope bytes [device, purpose] of a round."""

@@ -60,7 +60,8 @@ def strategy(
         raise ConfigError(f"--out {out}: cannot be written ({error.strerror})") from error
     typer.echo(f"Written: {', '.join(map(str, texts))}. Next" + (f", in {out}:" if out != Path(".") else ":"))
     typer.echo(f"  chord-fl compare --strategies chord,{name}:{class_name} {_SMALL}")
-    typer.echo(f"  pytest test_{name}.py")
+    without = "" if importlib.util.find_spec("pytest") else "  (first: pip install pytest)"
+    typer.echo(f"  pytest test_{name}.py{without}")
 
 
 def _check_name(name: str) -> None:

@@ -25,6 +25,8 @@ def report(
             show_default=False,
         ),
     ] = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
 ) -> None:
     """Compare runs in one HTML file that needs no network.
 
@@ -40,12 +42,16 @@ def report(
           A comparison, and its figures as files of their own.
     """
     from chord_fl.report.page import render
-    from simulations import console
+    from simulations import console, progress
 
-    with console.err.status("reading and drawing"):
+    with progress.waiting("reading and drawing", progress.style(quiet, verbose=False)):
         written = render.write(runs, out, figures)
     for reason in written.left_out:
-        console.err.print(f"Left out: {reason}", markup=False, soft_wrap=True)
+        console.warn(f"Left out: {reason}")
+    if as_json:
+        files = [str(path) for path in written.figures]
+        facts = {"page": str(written.page), "runs": written.runs, "left_out": list(written.left_out)}
+        console.print_json({**facts, "figures": files})
+        return
     drawn = f", {len(written.figures)} files in {figures}" if figures else ""
-    many = f"{written.runs} run{'s' if written.runs != 1 else ''}"
-    console.out.print(f"Report of {many}: {written.page}{drawn}", markup=False, soft_wrap=True)
+    console.say(f"Report of {written.runs} run{'s' if written.runs != 1 else ''}: {written.page}{drawn}")

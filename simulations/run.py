@@ -39,7 +39,7 @@ class Result:
 
     @cached_property
     def devices(self) -> pd.DataFrame:
-        """A row per device and round; columns as in the README."""
+        """A row per device and round; columns as in docs/files.md."""
         return pd.read_parquet(self.folder / "devices.parquet")
 
     @cached_property

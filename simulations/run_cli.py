@@ -100,6 +100,7 @@ def compare(
     config = o.resolve(**flags)
     import pandas as pd
 
+    from chord_fl.report.lines import with_figures
     from simulations import comparison, console, prepare, progress, tracking
 
     runs = comparison.runs(config, strategies)
@@ -112,7 +113,7 @@ def compare(
     for label, run in runs.items():
         failure = _simulate(run, folder / label, label, followers[label], how, verbose)
         results.append({"label": label, **_result(folder / label)})
-        table = pd.DataFrame([console.per_device(result) for result in results])
+        table = pd.DataFrame([with_figures(result) for result in results])
         table.drop(columns=["folder", "errors"]).to_csv(folder / "compare.csv", index=False)
         if failure:
             break

@@ -3,8 +3,6 @@
 docs/tracking.md shows the protocol with an example.
 """
 
-import importlib
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +13,7 @@ from typing import Any, Protocol, cast
 from chord_fl.cloud.training import Epoch
 from chord_fl.config import Config
 from chord_fl.errors import ConfigError
+from chord_fl.imports import described, imported_for_user
 from simulations.prepare import Progress
 
 _METHODS = ("start", "log", "close")
@@ -87,17 +86,14 @@ def follower(name: str | None, warn: Callable[[str], None]) -> Follower:
     """
     if name is None:
         return Follower(None, "", warn)
-    module, _, attribute = _NAMED.get(name, name).partition(":")
-    if not attribute:
+    place = _NAMED.get(name, name)
+    if not place.partition(":")[2]:
         raise ConfigError(f"--track {name}: expected {', '.join(_NAMED)} or MODULE:NAME, such as my_module:my_tracker")
-    if "" not in sys.path:  # as `python` does: a module of the user's lies in the current folder
-        sys.path.insert(0, "")
+    kind = imported_for_user(place, f"--track {name}")
     try:
-        made = getattr(importlib.import_module(module), attribute)()
-    except ConfigError:
-        raise
-    except Exception as error:  # anything may go wrong in a module of the user's
-        raise ConfigError(f"--track {name}: {type(error).__name__}: {error}") from error
+        made = kind()
+    except Exception as error:  # anything may go wrong in a class of the user's
+        raise ConfigError(f"--track {name}: {described(error)}") from error
     for method in _METHODS:
         if not callable(getattr(made, method, None)):
             raise ConfigError(f"--track {name}: has no method {method}; a tracker has {', '.join(_METHODS)}")

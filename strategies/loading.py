@@ -5,16 +5,10 @@ is then hosted (`strategies.hosted`). `strategy_options` are checked against the
 against the parameters of a Flower strategy that are numbers, texts or truth values.
 """
 
-import importlib
 import inspect
-import os
-import re
-import sys
-import traceback
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from flwr.serverapp import strategy as flower
@@ -24,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from chord_fl.baselines import BASELINES
 from chord_fl.config import Config
 from chord_fl.errors import ConfigError
-from chord_fl.imports import imported
+from chord_fl.imports import described, imported, users_module
 from strategies import STRATEGIES, baseline
 from strategies.base import DeviceStrategy
 
@@ -60,7 +54,7 @@ def load(name: str) -> type[Strategy]:
         raise ConfigError(
             f"strategy = {name!r}: unknown; allowed: {', '.join(STRATEGIES)}, or MODULE:CLASS, yours or Flower's"
         )
-    module = _module(name, module_name)
+    module = users_module(module_name, f"strategy = {name!r}")
     kind = getattr(module, attribute, None)
     if not _is_strategy(kind):
         there = sorted(
@@ -106,7 +100,7 @@ def guest(config: Config) -> Strategy:
     except ConfigError:
         raise
     except Exception as error:  # whatever a class of somebody else's makes of its options
-        raise ConfigError(f"strategy = {config.strategy!r}: {_described(error)}") from error
+        raise ConfigError(f"strategy = {config.strategy!r}: {described(error)}") from error
 
 
 def check(config: Config, devices: int) -> None:
@@ -144,31 +138,6 @@ def _averages(kind: type[Strategy]) -> bool:
         if "aggregate_train" in vars(owner):
             return owner in _AVERAGING
     return False
-
-
-def _module(name: str, module_name: str) -> ModuleType:
-    if os.getcwd() not in sys.path:  # where the user is; last, so that nothing there hides what is installed
-        sys.path.append(os.getcwd())
-    if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", module_name):
-        raise ConfigError(f"strategy = {name!r}: {module_name!r} is no name of a module")
-    try:
-        return importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise ConfigError(f"strategy = {name!r}: no module {module_name}, neither here nor installed") from error
-        raise ConfigError(f"strategy = {name!r}: importing {module_name}: {_described(error)}") from error
-    except Exception as error:  # a file of the user's: whatever is wrong with it
-        raise ConfigError(f"strategy = {name!r}: importing {module_name}: {_described(error)}") from error
-
-
-def _described(error: Exception) -> str:
-    """An error in one line, and where it was raised."""
-    if isinstance(error, SyntaxError):
-        file, line, message = error.filename or "?", error.lineno, error.msg
-    else:
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        file, line, message = frame.filename, frame.lineno, str(error)
-    return f"{type(error).__name__}: {' '.join(message.split())[:200]} ({os.path.basename(file)}, line {line})"
 
 
 def _is_strategy(value: object) -> bool:

@@ -110,3 +110,9 @@ def test_the_wheel_works_in_an_empty_environment(environment: Path, tmp_path: Pa
     presets = ["--preset", "thousands", "--recipe", "paper"]  # files of the wheel too
     run("chord-fl", "simulate", *presets, *sizes, "--blocks", "1", "--workers", "1", "--out", "run")
     assert len(pd.read_parquet(here / "run" / "devices.parquet")) == 60
+    # a strategy of one's own, from the file that the command writes, beside CHORD and one of Flower's; and the report
+    assert "pip install pytest" in run("chord-fl", "new", "strategy", "mine")
+    every = ["--strategies", "chord,mine:Mine,flwr.serverapp.strategy:FedAvg", "--out", "all", "--no-constrain"]
+    run("chord-fl", "compare", *every, *presets, *sizes, "--blocks", "1", "--workers", "1")
+    assert "Report of 3 runs" in run("chord-fl", "report", "all", "--out", "report.html")
+    assert "Mine" in (here / "report.html").read_text(encoding="utf-8")

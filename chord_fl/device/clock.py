@@ -8,7 +8,6 @@ memory a second, watts of a core, and for Wi-Fi a tenth of a watt and a microjou
 `clock.cost` names a function of the same arguments that takes the place of `cost`.
 """
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,6 +19,7 @@ from chord_fl.config import ClockConfig
 from chord_fl.device.resources import Resources
 from chord_fl.device.states import State
 from chord_fl.errors import ConfigError
+from chord_fl.imports import imported_for_user
 
 Floats = NDArray[np.float64]
 
@@ -70,12 +70,7 @@ Model = Callable[[Load, Floats, Resources, State, ClockConfig, bool], Cost]
 @lru_cache(maxsize=2)
 def model(name: str) -> Model:
     """The function that `clock.cost` names, MODULE:FUNCTION: `cost`, or one of the user's own. Raises ConfigError."""
-    module, _, function = name.partition(":")
-    try:
-        found: Model = getattr(importlib.import_module(module), function)
-    except Exception as error:  # a module of the user's may raise anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ConfigError(f"clock.cost = {name!r}: {reason}; allowed: MODULE:FUNCTION that can be imported") from error
+    found: Model = imported_for_user(name, f"clock.cost = {name!r}")
     if not callable(found):
-        raise ConfigError(f"clock.cost = {name!r}: {function} is no function")
+        raise ConfigError(f"clock.cost = {name!r}: {name.rpartition(':')[2]} is no function")
     return found

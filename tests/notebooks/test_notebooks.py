@@ -26,7 +26,12 @@ def texts(notebook: nbformat.NotebookNode) -> str:
 
 
 def test_the_notebooks_are_there() -> None:
-    assert {path.stem for path in NOTEBOOKS} >= {"quickstart", "compare_baselines", "devices_over_time"}
+    assert {path.stem for path in NOTEBOOKS} >= {
+        "quickstart",
+        "compare_baselines",
+        "write_a_strategy",
+        "devices_over_time",
+    }
 
 
 @pytest.mark.parametrize("path", EXECUTED)

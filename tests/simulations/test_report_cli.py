@@ -1,5 +1,6 @@
 """`chord-fl report` as a user calls it."""
 
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -39,6 +40,8 @@ def test_it_writes_one_file_and_names_what_it_left_out(
     assert "Left out" in err and str(broken) in err and "no round is finished" in err
     assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert list(page.parent.iterdir()) == [page]
+    code, out, _ = call("report", run, "--out", page, "--quiet", "--json")
+    assert code == 0 and json.loads(out) == {"page": str(page), "runs": 1, "left_out": [], "figures": []}
 
 
 @pytest.mark.parametrize(

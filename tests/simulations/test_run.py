@@ -46,7 +46,7 @@ def test_the_readme_example_runs_as_it_stands(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
     before = {name: os.environ.get(name) for name in (VARIABLE, "PYTHONPATH")}
-    section = README.read_text().split("### From Python")[1]
+    section = README.read_text().split("## From Python")[1]
     (example,) = re.findall(r"```python\n(.*?)```", section.split("\n## ")[0], re.DOTALL)
     assert len(example.strip().splitlines()) <= 10
     names: dict[str, object] = {}

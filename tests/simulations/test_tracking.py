@@ -104,7 +104,7 @@ def test_every_strategy_of_a_comparison_has_a_tracker(module: str, monkeypatch: 
     ("name", "parts"),
     [
         ("wandb", ["tensorboard", "MODULE:NAME"]),
-        ("no_such_module:Tracker", ["No module named 'no_such_module'"]),
+        ("no_such_module:Tracker", ["no module no_such_module, neither here nor installed"]),
         ("{module}:Nobody", ["Nobody"]),
         ("{module}:calls", ["TypeError", "not callable"]),
         ("{module}:Mute", ["has no method log", "start, log, close"]),

@@ -118,9 +118,7 @@ def _intervals(group: Group, intervals: pd.DataFrame) -> Picture:
 
 
 def _against_bytes(group: Group) -> Picture:
-    sent = [
-        mean(series, lambda run: run.figure("adaptation_bytes") / run.summary["devices"]) for series in group.series
-    ]
+    sent = [mean(series, lambda run: run.figure("adaptation_bytes_per_device")) for series in group.series]
     same = alike(group)
     values = [mean(series, (lambda run: run.figure("ndcg@10")) if same else everybody) for series in group.series]
     least = min((count for count in sent if count > 0), default=1.0)

@@ -14,6 +14,7 @@ from chord_fl.report.page.charts import Picture, classes, few_ticks, panel, perc
 from chord_fl.report.page.document import Section
 from chord_fl.report.page.groups import Group, Series
 from chord_fl.report.page.palette import Style
+from chord_fl.status import UNASKED, word
 
 Frames = Mapping[str, pd.DataFrame]  # by the name of a series
 Looks = Mapping[str, Style]
@@ -54,7 +55,7 @@ def _devices(series: Series) -> pd.DataFrame:
     for run in series.runs:
         if run.devices is None or run.phones is None:
             continue
-        rows = run.devices[run.devices["status"] != "waiting"]
+        rows = run.devices[~run.devices["status"].isin([word(status) for status in UNASKED])]
         good = rows[rows["status"] == "ok"]
         means = good.groupby("device")[[name for name in ("ndcg@10", "average_bits") if name in good]].mean()
         asked = rows.groupby("device").size()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chord_fl.config import make_config
 from chord_fl.report.labels import proper
 from chord_fl.report.page.palette import Style, styles
 from chord_fl.report.page.runs import Run
@@ -20,10 +21,11 @@ _CONDITIONS = (
     *("simulation.rounds", "simulation.candidates", "simulation.seen", "life.sessions"),
 )
 _EXECUTION = (
-    *("seed", "strategy", "data.data_dir", "train.device", "train.checkpoint"),
+    *("seed", "data.data_dir", "data.devices", "train.device", "train.checkpoint"),  # `devices`: those there were
     *("simulation.workers", "simulation.devices_per_node", "simulation.timeout"),
 )
-_OWN_SECTIONS = ("static", "finetune")  # keys that only the strategy of that name reads
+_OWN_SECTIONS = ("static", "finetune")  # of these strategies: none of the others of this package reads them
+_OPTIONS = "strategy_options"
 # what a summary says of the configuration, for runs whose config.toml is lost
 _IN_SUMMARY = {
     "dataset": "data.name",
@@ -88,7 +90,10 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Flat:
 
 def group(runs: Sequence[Run]) -> list[Group]:
     """Groups in the order of their first runs; series within them likewise."""
-    known = {id(run): _known(run) for run in runs}
+    flats = [configuration(run) for run in runs]
+    options = dict.fromkeys(key for tree in flats for key in tree if _within(key, (_OPTIONS,)))
+    unset = dict.fromkeys((*_optional(), *options))
+    known = {id(run): (unset if run.config else {}) | _known(run) for run in runs}
     parted: list[list[Run]] = []
     for run in runs:
         mine = _conditions(known[id(run)])
@@ -151,6 +156,11 @@ def _known(run: Run) -> Flat:
     return configuration(run) | source | {"devices": run.summary["devices"], "rounds": run.summary["rounds"]}
 
 
+def _optional() -> list[str]:
+    """Keys that a config.toml lacks where they are unset."""
+    return [key for key, value in flat(make_config({}).model_dump()).items() if value is None]
+
+
 def _conditions(known: Flat) -> Flat:
     return {key: value for key, value in known.items() if _within(key, _CONDITIONS) and not _within(key, _EXECUTION)}
 
@@ -161,7 +171,8 @@ def _within(key: str, names: Iterable[str]) -> bool:
 
 def _compared(known: Flat, strategy: str) -> Flat:
     """What tells one method from another, for `strategy`."""
-    foreign = [name for name in _OWN_SECTIONS if name != strategy]
+    of_elsewhere = ":" in str(known.get("strategy", ""))  # MODULE:CLASS, which may read whatever it likes
+    foreign = [name for name in _OWN_SECTIONS if name != strategy and not of_elsewhere]
     left_out = (*_CONDITIONS, *_EXECUTION, *foreign)
     return {key: value for key, value in known.items() if not _within(key, left_out)}
 
@@ -193,7 +204,7 @@ def _names(parted: Sequence[tuple[str, Flat, list[Run]]]) -> list[str]:
         keys = differing(rivals)
         if strategy == "static" and mine.get("static.bits", 32) != 32 and "static.bits" not in keys:
             keys.append("static.bits")  # not what the name alone is taken for
-        what = ", ".join(f"{key.rpartition('.')[2]} {mine[key]}" for key in keys)
+        what = ", ".join(f"{key.rpartition('.')[2]} {mine[key]}" for key in keys if mine[key] is not None)
         names.append(f"{strategy} ({what})" if what else strategy)
     short = [_short(name) for name in names]
     folders = [_short(f"{name} in {parted[place][2][0].folder.name}") for place, name in enumerate(short)]

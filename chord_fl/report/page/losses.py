@@ -5,12 +5,13 @@ section(group) -> Section | None        None where no run has its rows
 
 import pandas as pd
 
+from chord_fl.report.errors import counted
 from chord_fl.report.page.charts import Picture, name_rows, panel, percent, stack
 from chord_fl.report.page.document import Section, table
 from chord_fl.report.page.groups import Group, Series
 from chord_fl.report.page.palette import STATUSES
+from chord_fl.status import UNASKED, Status, word
 
-_NUMBER = r"\b[0-9a-f]{6,}\b|\d[\d,]*(?:\.\d+)?"  # checksums are in hexadecimal
 _MOST_ERRORS = 12
 _LONGEST = 160  # characters of an error
 
@@ -22,16 +23,16 @@ def section(group: Group) -> Section | None:
         rows = _rows(series)
         if rows is not None:
             statuses[series.name] = rows["status"].value_counts()
-            errors[series.name] = _counted(rows["error"])
+            errors[series.name] = counted(rows).groupby("kind", sort=False)["rows"].sum()
     if not statuses:
         return None
     counts = pd.DataFrame(statuses).T.fillna(0).astype(int)
     counts = counts[
         [*(name for name in STATUSES if name in counts), *(name for name in counts if name not in STATUSES)]
     ]
-    lost = counts.drop(columns=["ok", "waiting"], errors="ignore")
+    lost = counts.drop(columns=[word(status) for status in (Status.OK, *UNASKED)], errors="ignore")
     if not lost.to_numpy().sum():
-        words = "Every device had a result in every round that it took part in."
+        words = "Every device had a result in every round that asked it for one."
         return Section("losses", "Who has no result", (words,))
     lines = [(str(name).replace("_", " "), [f"{count:,}" for count in counts[name]]) for name in counts]
     tables = [table(("devices and rounds", *counts.index), lines)]
@@ -53,21 +54,15 @@ def section(group: Group) -> Section | None:
 
 
 def _rows(series: Series) -> pd.DataFrame | None:
-    frames = [run.devices[["status", "error"]] for run in series.runs if run.devices is not None]
-    return pd.concat([frame.astype(object) for frame in frames]) if frames else None
-
-
-def _counted(errors: pd.Series) -> pd.Series:
-    """How often each error occurs, whatever the numbers in it."""
-    distinct = errors[errors != ""].value_counts()
-    names = distinct.index.to_series().astype(str).str.replace(_NUMBER, "N", regex=True).str.slice(0, _LONGEST)
-    return distinct.groupby(names.to_numpy()).sum()
+    frames = [run.devices[["round", "device", "status", "error"]] for run in series.runs if run.devices is not None]
+    texts = {"status": object, "error": object}  # categories of several runs differ
+    return pd.concat([frame.astype(texts) for frame in frames], ignore_index=True) if frames else None
 
 
 def _reasons(errors: dict[str, pd.Series]) -> list[tuple[str, list[str]]]:
     every = pd.DataFrame(errors).fillna(0).astype(int)
     order = every.sum(axis=1).sort_values(ascending=False, kind="stable").index[:_MOST_ERRORS]
-    return [(str(reason), [f"{count:,}" for count in every.loc[reason]]) for reason in order]
+    return [(str(reason)[:_LONGEST], [f"{count:,}" for count in every.loc[reason]]) for reason in order]
 
 
 def _drawn(counts: pd.DataFrame) -> Picture:

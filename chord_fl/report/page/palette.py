@@ -39,6 +39,7 @@ STATUSES = {
     "corrupted": "#663333",
     "battery": "#228833",
     "waiting": "#E8E8F4",
+    "not_sampled": "#F2F2F2",
 }
 
 # dark counterparts of those that would be too dim on a dark ground
@@ -58,6 +59,7 @@ _DARK = {
     "#BBBBBB": "#6b737c",
     "#DDDDDD": "#454c54",
     "#E8E8F4": "#2b303a",
+    "#F2F2F2": "#22272d",
     **{WIDTHS[2]: "#3b2a21", WIDTHS[3]: "#55382a", WIDTHS[4]: "#7d4a2f", WIDTHS[5]: "#a85f37"},  # the more the brighter
     **{WIDTHS[6]: "#d9783f", WIDTHS[7]: "#f59a5f", WIDTHS[8]: "#ffc79b"},
 }

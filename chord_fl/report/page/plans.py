@@ -66,7 +66,8 @@ def _highest(known: Mapping[str, pd.DataFrame], looks: Mapping[str, Style]) -> P
             places = np.arange(len(layers)) + (index + 0.5) * height - 0.4
             look = looks[name]
             axes.barh(places, share, height * 0.9, color=look.colour, label=plain(name), alpha=1 - 0.2 * index)
-            words.append(f"{name}: most often {share.idxmax()}, for {share.max():.0%} of the plans")
+            top = f"most often {share.idxmax()}, for {share.max():.0%} of the plans"
+            words.append(f"{name}: {top if share.max() > 0 else 'no layer has more than all others'}")
         axes.axvline(1 / len(layers), color=FAINT, linestyle="--", linewidth=1)
         _layer_rows(axes, layers)
         axes.set_xlabel("share of plans in which the layer has most bits")

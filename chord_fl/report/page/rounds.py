@@ -3,7 +3,7 @@
 section(group) -> Section | None        None where there is but one round
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -12,9 +12,10 @@ from chord_fl.report.page.charts import Picture, lines, panel, percent, whole
 from chord_fl.report.page.document import Section
 from chord_fl.report.page.groups import Group, Series
 from chord_fl.report.page.palette import Style
-from chord_fl.status import EXPECTED, word
+from chord_fl.status import EXPECTED, UNASKED, word
 
-_LOST = ("failures", *map(word, EXPECTED))
+_NOT_ASKED = tuple(map(word, UNASKED))
+_LOST = ("failures", *(word(status) for status in EXPECTED if status not in UNASKED))
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ _CURVES = (
         *(True, 1.0),
     ),
     _Curve(
-        *("rounds_served", "served", "Who has a result", "share of all devices"),
+        *("rounds_served", "served", "Who has a result", "share of those asked for one"),
         lambda curve: f"{curve.min():.1%} to {curve.max():.1%}",
         *(True, 1.0),
     ),
@@ -100,7 +101,12 @@ def _rounds(series: Series) -> pd.DataFrame:
             found["kilobytes"] = pd.to_numeric(rows["adaptation_bytes"]).cumsum() / devices / 1000
         if "asked" in rows:
             found["asked"] = pd.to_numeric(rows["asked"])
-        lost = [name for name in _LOST if name in rows]
-        found["served"] = 1 - rows[lost].apply(pd.to_numeric).sum(axis=1) / devices
+        found["served"] = 1 - _count(rows, _LOST) / (devices - _count(rows, _NOT_ASKED))
         frames.append(found)
     return pd.concat(frames).groupby(level=0).mean() if frames else pd.DataFrame()
+
+
+def _count(rows: pd.DataFrame, statuses: Sequence[str]) -> pd.Series:
+    """Devices of these statuses by round; runs of earlier versions lack some."""
+    counts: pd.Series = rows[[name for name in statuses if name in rows]].apply(pd.to_numeric).sum(axis=1)
+    return counts

@@ -8,7 +8,6 @@ in `Run.gaps` says so; only a run without a summary is no run.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ import pandas as pd
 from pyarrow.dataset import dataset
 
 from chord_fl.errors import ConfigError
+from chord_fl.report.lines import figure
+from chord_fl.status import UNASKED, word
 from chord_fl.trees import Tree, read_toml
 
 _NEEDED = {"strategy": str, "dataset": str, "seed": int, "devices": int, "rounds": int}  # of a summary
@@ -27,6 +28,7 @@ _TEXTS = ("status", "error", "layer", "purpose", "direction")
 _LEDGER = ("purpose", "direction", "payload_bytes", "envelope_bytes")
 _CHANNELS = ("round", "layer", "channel", "bits", "devices", "devices_highest")
 _PHONES = ("device", "ram_gb", "memory_bytes", "history")
+_NOT_ASKED = tuple(word(status) for status in UNASKED)
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError)  # pyarrow's and pandas' own are subclasses
 
 
@@ -46,18 +48,18 @@ class Run:
     gaps: tuple[str, ...]
 
     def figure(self, name: str) -> float:
-        """A figure of the summary; NaN where there is none, or no number."""
-        value = self.summary.get(name)
-        return float(value) if isinstance(value, int | float) and math.isfinite(value) else float("nan")
+        """A figure of the summary, or made of some (`report.lines.figure`); NaN where there is none, or no number."""
+        return figure(self.summary, name)
 
     @property
     def expected(self) -> int:
-        """Results that there would be if no phone and no message ever failed: all rows but those of waiting users."""
-        return int(self.summary["devices"]) * int(self.summary["rounds"]) - int(self._count("waiting"))
+        """Results that there would be if no phone and no message ever failed: all rows but those not asked for one."""
+        rows = int(self.summary["devices"]) * int(self.summary["rounds"])
+        return rows - int(sum(self._count(name) for name in _NOT_ASKED))
 
     def lost(self, statuses: Iterable[str]) -> int:
         """Rows without a result: `statuses` are the names of those that a summary counts, besides failures."""
-        return int(self._count("failures") + sum(self._count(name) for name in statuses if name != "waiting"))
+        return int(self._count("failures") + sum(self._count(name) for name in statuses if name not in _NOT_ASKED))
 
     def _count(self, name: str) -> float:
         value = self.figure(name)

@@ -3,45 +3,24 @@
 results(group) -> Section       what to read first, the table, and every pair of series over the same devices
 """
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from chord_fl.report.lines import LINES, LOSSES, Line
 from chord_fl.report.page.document import Cell, Row, Section, Table, table
 from chord_fl.report.page.groups import Group, Series
 from chord_fl.report.page.runs import Run
 from chord_fl.report.paired import control_tests, paired_tests
-from chord_fl.status import EXPECTED, word
 
-LOSSES = tuple(word(status) for status in EXPECTED)
 _ALIKE = 0.95  # shares of devices with a result that differ by less are the same devices to all intents
 _ERRORS = 2.0  # standard errors beyond which a difference is told apart from chance, as on the terminal
 _MOST_PAIRS = 28  # of eight series; of more only those with the first are listed
 _LEVEL = 0.05  # of a pair's p, corrected for all pairs
-
-
-@dataclass(frozen=True)
-class _Line:
-    head: str
-    figure: Callable[[Run], float]
-    form: str
-    better: int = 0  # 1: the highest is marked, -1: the lowest
-    of_served: bool = False  # a mean over devices with a result: comparable only where those are the same
-    ends_group: bool = False
-    rounds_only: bool = False  # of interest where there are several rounds
-    single_seed: bool = False  # a standard error of one run
-
-
-def _summary(name: str) -> Callable[[Run], float]:
-    return lambda run: run.figure(name)
-
-
-def _per_device(name: str) -> Callable[[Run], float]:
-    return lambda run: run.figure(name) / run.summary["devices"]
 
 
 def share_served(run: Run) -> float:
@@ -54,36 +33,23 @@ def everybody(run: Run) -> float:
     return run.figure("ndcg@10") * share_served(run)
 
 
-def _bits(run: Run) -> float:
-    return run.figure("average_bits") or float("nan")  # counts have none
+_OWN: dict[str, Callable[[Run], float]] = {"share_served": share_served, "everybody": everybody}
+_SERVED = Line("devices with a result", "share_served", "{:.1%}", 1)
+_EVERYBODY = Line("NDCG@10, no result counts 0", "everybody", "{:.4f}", 1, ends_group=True)
 
 
-_LINES = (
-    _Line("devices with a result", share_served, "{:.1%}", 1),
-    *(_Line(name.upper(), _summary(name), "{:.4f}", 1, True) for name in ("ndcg@5", "hr@5", "ndcg@10", "hr@10")),
-    _Line(
-        *("NDCG@10, no result counts 0", everybody, "{:.4f}", 1),
-        ends_group=True,
-    ),
-    _Line("NDCG@10, stranger's plan", _summary("ndcg@10_stranger"), "{:.4f}"),
-    _Line("HR@10, stranger's plan", _summary("hr@10_stranger"), "{:.4f}"),
-    _Line("NDCG@10, own - stranger's", _summary("ndcg@10_gain"), "{:+.4f}"),
-    _Line("standard error, paired", _summary("ndcg@10_gain_se"), "{:.4f}", single_seed=True),
-    _Line("channels that differ", _summary("plan_difference"), "{:.1%}", ends_group=True),
-    _Line("average bits", _bits, "{:.3f}"),
-    _Line("Param as in paper, Mbit", _summary("param_mbit"), "{:.4f}", -1, ends_group=True),
-    _Line("bytes up per device", _per_device("uplink_bytes"), "{:,.0f}"),
-    _Line("bytes down per device", _per_device("downlink_bytes"), "{:,.0f}", -1),
-    _Line("profile, plan, weights", _per_device("adaptation_bytes"), "{:,.0f}", -1),
-    _Line("rounds asking for a plan", _summary("asked"), "{:.1%}", rounds_only=True),
-    _Line("drift since plan was made", _summary("drift"), "{:.4f}", rounds_only=True),
-    _Line("adaptation, ms", lambda run: 1000 * run.figure("adaptation_seconds"), "{:.2f}", ends_group=True),
-    _Line("modelled seconds per device", _summary("virtual_seconds_per_device"), "{:.3g}"),
-    _Line("joules per device", _per_device("joules"), "{:.3g}", ends_group=True),
-    _Line("over memory budget", _summary("over_memory_budget"), "{:,.0f}"),
-    *(_Line(name.replace("_", " "), _summary(name), "{:,.0f}") for name in LOSSES),
-    _Line("failures", _summary("failures"), "{:,.0f}", ends_group=True),
-)
+def _lines() -> Iterator[Line]:
+    """Those of the terminal, and those that tell who is behind them."""
+    yield _SERVED
+    for line in LINES:
+        last = line.key == "hr@10"
+        yield replace(line, ends_group=False) if last else line
+        if last:
+            yield _EVERYBODY
+
+
+def _figure(key: str) -> Callable[[Run], float]:
+    return _OWN.get(key, lambda run: run.figure(key))
 
 
 def results(group: Group) -> Section:
@@ -140,10 +106,10 @@ def mean(series: Series, figure: Callable[[Run], float]) -> float:
 def _table(group: Group) -> Table:
     several, seeds = int(group.first["rounds"]) > 1, max(len(series.runs) for series in group.series)
     same, rows = alike(group), []
-    for line in _LINES:
-        values = np.array([mean(series, line.figure) for series in group.series])
-        if line.head.replace(" ", "_") in LOSSES and not np.nansum(values):
-            continue  # what happened to nobody needs no line
+    for line in _lines():
+        values = np.array([mean(series, _figure(line.key)) for series in group.series])
+        if line.if_any and not np.nansum(values):
+            continue
         if (line.rounds_only and not several) or (line.single_seed and seeds > 1):
             continue
         cells = [_cell(series, line) for series in group.series]
@@ -158,7 +124,7 @@ def _table(group: Group) -> Table:
     return Table(("", *(_head(series) for series in group.series)), tuple(rows), caption)
 
 
-def _marked(values: NDArray[np.float64], line: _Line) -> NDArray[np.bool_]:
+def _marked(values: NDArray[np.float64], line: Line) -> NDArray[np.bool_]:
     """Where the best of a line stands, [series]; whoever prints the same is as good, and nobody is if all do."""
     printed = np.array([line.form.format(value) if value == value else "" for value in values])
     if not line.better or len(set(printed) - {""}) < 2:
@@ -170,8 +136,8 @@ def _head(series: Series) -> str:
     return series.name if len(series.runs) == 1 else f"{series.name}, {len(series.runs)} seeds"
 
 
-def _cell(series: Series, line: _Line) -> str:
-    values = np.array([line.figure(run) for run in series.runs])
+def _cell(series: Series, line: Line) -> str:
+    values = np.array([_figure(line.key)(run) for run in series.runs])
     if not np.isfinite(values).all():
         return "-"
     text = line.form.format(values.mean())
@@ -222,12 +188,14 @@ def _findings(group: Group, pairs: pd.DataFrame) -> list[str]:
     found = []
     names = [series.name for series in group.series]
     same = alike(group)
-    figure = _summary("ndcg@10") if same else everybody
+    figure = _figure("ndcg@10") if same else everybody
     accuracy = pd.Series([mean(series, figure) for series in group.series], index=names).dropna()
     if len(accuracy) > 1:
         first, second = accuracy.sort_values(ascending=False, kind="stable").index[:2]
         what = "Highest NDCG@10" if same else "Highest NDCG@10, where devices without a result count 0"
-        text = f"{what}: {first} with {accuracy[first]:.4f}, before {second} with {accuracy[second]:.4f}"
+        best, next_ = (f"{accuracy[name]:.4f}" for name in (first, second))
+        tie = f"{first} and {second}, both {best}"
+        text = f"{what}: {tie if best == next_ else f'{first} with {best}, before {second} with {next_}'}"
         text += "" if len({series.seeds for series in group.series}) == 1 else ", each over its own seeds"
         found.append(f"{text}{_between(pairs, str(first), str(second)) if same else ''}.")
     elif len(accuracy) == 1:
@@ -238,9 +206,9 @@ def _findings(group: Group, pairs: pd.DataFrame) -> list[str]:
             f"Own plan against a stranger's, {test['method']}: {test['difference']:+.4f} ± {test['se']:.4f} NDCG@10 "
             f"over {test['users']:,} devices: {words}."
         )
-    sent = pd.Series([mean(series, _per_device("adaptation_bytes")) for series in group.series], index=names)
+    sent = pd.Series([mean(series, _figure("adaptation_bytes_per_device")) for series in group.series], index=names)
     sent = sent[sent > 0].sort_values(kind="stable")
-    if len(sent) > 1 and sent.iloc[-1] > sent.iloc[0]:
+    if len(sent) > 1 and sent.iloc[-1] > 1.1 * sent.iloc[0]:  # less is no difference to speak of
         least, most = sent.index[0], sent.index[-1]
         found.append(
             f"What adapts a device takes {sent[least]:,.0f} bytes under {least} and {sent[most]:,.0f} under {most}, "

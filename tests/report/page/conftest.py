@@ -37,6 +37,18 @@ def comparison(run: Callable[..., Path]) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def sampled(run: Callable[..., Path]) -> list[Path]:
+    """CHORD beside FedAvg, which asks half of the devices for a result, and a strategy that counts."""
+    fedavg = "flwr.serverapp.strategy:FedAvg"
+    options = {"fraction_train": 0.2, "fraction_evaluate": 0.5}
+    return [
+        run("compare/chord"),
+        run("sampled/fedavg", fedavg, strategy_options=options),
+        run("sampled/popular", "popular"),
+    ]
+
+
+@pytest.fixture(scope="session")
 def life(run: Callable[..., Path]) -> list[Path]:
     """Three sessions of CHORD with plans always and once, under budgets, with losses."""
     changes = {"population__constrain": True, "faults__lost": 0.2, "faults__corrupted": 0.2, "sessions": 3}

@@ -15,8 +15,15 @@ from chord_fl.trees import overlay
 
 def run(folder: str = "run", strategy: str = "chord", seed: int = 0, **changes: Any) -> Run:
     keys = {key.replace("__", "."): value for key, value in changes.items()} | {"strategy": strategy, "seed": seed}
-    config = make_config(overlay({}, keys)).model_dump()
-    summary = {"strategy": strategy, "dataset": config["data"]["name"], "seed": seed, "devices": 10, "rounds": 1}
+    settings = make_config(overlay({}, keys))
+    config = settings.model_dump(exclude_none=True)  # as in config.toml
+    summary = {
+        "strategy": settings.strategy_label,
+        "dataset": config["data"]["name"],
+        "seed": seed,
+        "devices": 10,
+        "rounds": 1,
+    }
     return Run(Path(folder), summary, config, "", None, None, None, None, None, ())
 
 
@@ -67,6 +74,17 @@ def test_names_say_what_differs_and_nothing_else() -> None:
         ["chord", "static (bits 32)", "static (bits 3)"]
     ]
     assert names(run(strategy="static", static__bits=3)) == [["static (bits 3)"]]
+
+
+def test_options_and_keys_that_others_leave_unset_tell_runs_apart() -> None:
+    fedprox: Any = {"strategy": "flwr.serverapp.strategy:FedProx", "seed": 1}
+    assert names(run(**fedprox), run(**fedprox | {"seed": 2, "strategy_options": {"proximal_mu": 0.1}})) == [
+        ["FedProx", "FedProx (proximal_mu 0.1)"]
+    ]
+    assert names(run(), run(seed=1, simulation__bits_limit=2.5)) == [["chord", "chord (bits_limit 2.5)"]]
+    assert names(run(**fedprox), run(**fedprox, finetune__steps=9)) == [["FedProx (steps 5)", "FedProx (steps 9)"]]
+    ours, theirs = run(strategy="ours:Mine"), run(strategy="theirs:Mine")
+    assert names(ours, theirs) == [["Mine (strategy ours:Mine)", "Mine (strategy theirs:Mine)"]]
 
 
 def test_the_same_run_twice_keeps_both_and_names_their_folders() -> None:

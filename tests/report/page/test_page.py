@@ -127,6 +127,16 @@ def test_figures_follow_the_theme_and_say_what_they_show(page: Page) -> None:
         assert "<style" not in svg  # it would reach the page
 
 
+def test_who_is_not_sampled_is_not_lost(sampled: list[Path], tmp_path: Path) -> None:
+    page = report(tmp_path, *sampled)
+    assert page.tables[0][0][1:] == ["chord", "FedAvg", "popular"]
+    assert page.row("devices with a result") == ["100.0%"] * 3
+    assert page.row("not sampled") == ["0", "45", "0"]
+    assert page.row("NDCG@10, no result counts 0") == page.row("NDCG@10")
+    assert "Every device had a result in every round that asked it for one." in page.words
+    assert "memory_served" not in page.figures and "statuses" not in page.figures
+
+
 def test_the_table_has_the_figures_of_the_summaries(page: Page, comparison: list[Path]) -> None:
     chord, static, finetune, again = map(summary, comparison)
     assert page.tables[0][0][1:] == ["chord, 2 seeds", "static", "finetune"]
