@@ -60,7 +60,7 @@ def front_page(
       chord-fl simulate
           CHORD on MovieLens-100K: 943 users, a device each. Trains first
           (minutes, once), then takes seconds.
-      chord-fl compare --strategies chord,static,finetune
+      chord-fl compare --strategies chord,static,finetune --no-constrain
           The same devices under three strategies, in one table.
       chord-fl report runs/TIME-compare
           What came out, as one HTML file with figures.

@@ -86,7 +86,7 @@ def protocol(summary: dict[str, Any]) -> str:
     held_out = "last item held out" if sessions == 1 else f"last {sessions} items held out, a round each"
     return (
         f"{summary['dataset']}, {summary['backbone']}, seed {summary['seed']}, {summary['devices']:,} devices, "
-        f"{summary['rounds']} round(s); {held_out}, {ranked}, seen items "
+        f"{summary['rounds']} {'round' if summary['rounds'] == 1 else 'rounds'}; {held_out}, {ranked}, seen items "
         f"{'kept' if summary['seen'] == 'keep' else 'excluded'}"
     )
 
@@ -106,6 +106,24 @@ def closing(result: dict[str, Any]) -> Iterator[str]:
     yield from without_result(result)
     yield f"Results: {result['folder']}/summary.json, rounds.csv, devices.parquet, ledger.parquet."
     yield how_to_report(result["folder"])
+
+
+def unlike(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line that warns where columns of a comparison are means over different devices; none where they are not."""
+    served = [
+        result["devices"] * result["rounds"] - sum(error["rows"] for error in result["errors"]) for result in results
+    ]
+    if len(set(served)) > 1:
+        counts = ", ".join(f"{result['label']} {count:,}" for result, count in zip(results, served, strict=True))
+        yield f"The columns are over different devices (rows with a result: {counts}): they cannot be compared."
+        yield "The report pairs like with like; --no-constrain runs every method on every phone."
+
+
+def interrupted(rounds: int, folder: Path) -> str:
+    """What is said after Ctrl-C."""
+    if not rounds:
+        return "Interrupted: no round was finished."
+    return f"Interrupted: {rounds} finished {'round is' if rounds == 1 else 'rounds are'} in {folder}."
 
 
 MOST_REASONS, _LONGEST = 5, 200  # reasons, and characters of one; the files have all of both

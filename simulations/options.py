@@ -32,7 +32,12 @@ def _flag(panel: str, text: str, *names: str) -> Any:
 
 
 Preset = Annotated[
-    str | None, _flag(RUN, "Preset to start from: laptop (default), thousands, commuters, budget-phones.")
+    str | None,
+    _flag(
+        RUN,
+        "laptop (default): MovieLens-100K; thousands: 10,000 synthetic devices; commuters: metered, on the move, six "
+        "sessions; budget-phones: little memory, slow links, four rounds.",
+    ),
 ]
 ConfigFile = Annotated[
     Path | None, _flag(RUN, "TOML file to start from, such as the config.toml of a run. Default: none.", "--config")
@@ -41,7 +46,9 @@ Set = Annotated[
     list[str] | None,
     _flag(RUN, "Any key of the configuration: --set finetune.steps=10. Repeatable. Default: none.", "--set", "-s"),
 ]
-Out = Annotated[Path | None, _flag(OUTPUT, "Folder for the results; a new one. Default: runs/TIME-STRATEGY.")]
+Out = Annotated[
+    Path | None, _flag(OUTPUT, "Folder for the results; a new one. Default: runs/TIME-STRATEGY or runs/TIME-compare.")
+]
 Track = Annotated[
     str | None,
     _flag(OUTPUT, "Follow training and rounds: tensorboard, or MODULE:NAME (docs/tracking.md). Default: neither."),
@@ -102,7 +109,7 @@ Sessions = Annotated[
 Refresh = Annotated[
     str | None, _flag(_LIFE, "When a device asks for a new plan: always (default), once, every:K or cosine:X.")
 ]
-Bits = Annotated[int | None, _flag(_ENGINE, "Bit-width of the static strategy: 2 to 8, or 32 (default).")]
+Bits = Annotated[int | None, _flag(RUN, "Bit-width of static, and of it alone: 2 to 8, or 32 (default).")]
 Population = Annotated[
     str | None,
     _flag(_WORLD, "phones (default), budget-phones, commuters, or a CSV, Parquet or JSON file (docs/population.md)."),

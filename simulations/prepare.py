@@ -90,7 +90,7 @@ def make_folder(folder: Path) -> Path:
         (folder / ".writable").unlink()
     except OSError as error:
         raise ConfigError(f"--out {folder}: cannot be written ({error.strerror})") from error
-    if (folder / "summary.json").exists():
+    if (folder / "summary.json").exists() or (folder / "compare.csv").exists():
         raise ConfigError(f"--out {folder}: holds the results of another run; choose another folder")
     return folder
 

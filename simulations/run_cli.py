@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chord_fl.config import Config
-from chord_fl.errors import ChordError
+from chord_fl.errors import ChordError, ConfigError
 from simulations import options as o
 
 if TYPE_CHECKING:
@@ -52,6 +52,10 @@ def simulate(
     config = o.resolve(**flags)
     from simulations import console, prepare, progress, tracking
 
+    if flags["bits"] is not None and config.strategy != "static":
+        raise ConfigError(
+            f"--bits {flags['bits']}: only static takes a bit-width, and the strategy is {config.strategy}"
+        )
     follower = tracking.follower(track, console.warn)
     folder = out or prepare.default_folder(config.strategy_label)
     failure = _simulate(config, folder, config.strategy_label, follower, progress.style(quiet, verbose), verbose)
@@ -123,6 +127,8 @@ def compare(
         console.say(console.protocol(results[0]))
         for shown in console.results_tables(results, console.out.width):
             console.out.print(shown)
+        for line in console.unlike(results):
+            console.say(line)
         for result in results:
             for line in console.without_result(result):
                 console.say(f"{result['label']}: {line}")
@@ -155,7 +161,7 @@ def _simulate(
             try:
                 yield watch
             except KeyboardInterrupt:
-                console.warn(f"Interrupted. The finished rounds are in {folder}.")
+                console.warn(console.interrupted(strategy.record.summary.get("rounds", 0), folder))
                 raise
 
     with redirect_stdout(sys.stderr), ExitStack() as stack:

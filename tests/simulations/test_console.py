@@ -1,10 +1,11 @@
 import io
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from chord_fl.status import EXPECTED, word
-from simulations.console import protocol, results_table, results_tables
+from simulations.console import interrupted, protocol, results_table, results_tables, unlike
 
 SUMMARY = {
     "strategy": "static",
@@ -49,11 +50,24 @@ def _cells(summary: dict[str, Any]) -> dict[Any, Any]:
 
 def test_the_protocol_says_what_is_held_out() -> None:
     facts = {"dataset": "ml-100k", "backbone": "sasrec", "seed": 0, "devices": 943, "candidates": 0, "seen": "keep"}
-    assert "1 round(s); last item held out, full" in protocol({**facts, "rounds": 1, "sessions": 1})
-    assert "10 round(s); last 10 items held out, a round each" in protocol({**facts, "rounds": 10, "sessions": 10})
+    assert "1 round; last item held out, full" in protocol({**facts, "rounds": 1, "sessions": 1})
+    assert "10 rounds; last 10 items held out, a round each" in protocol({**facts, "rounds": 10, "sessions": 10})
 
 
 def test_losses_are_shown_where_there_are_some() -> None:
     (table,) = results_tables([{**SUMMARY, "late": 3}, SUMMARY], 80)
     cells = dict(zip(table.columns[0].cells, table.columns[1].cells, strict=True))
     assert cells["  late"] == "3" and "  lost" not in cells and cells["joules per device"] == "2"
+
+
+def test_columns_over_different_devices_are_warned_of() -> None:
+    everybody = {"label": "chord", "devices": 10, "rounds": 2, "errors": []}
+    some = {**everybody, "label": "static", "errors": [{"rows": 12}, {"rows": 3}]}
+    assert not list(unlike([everybody, {**everybody, "label": "popular"}]))
+    (first, *_) = unlike([everybody, some])
+    assert "chord 20, static 5" in first
+
+
+def test_what_an_interrupt_says_is_true() -> None:
+    assert interrupted(0, Path("runs/x")) == "Interrupted: no round was finished."
+    assert interrupted(2, Path("runs/x")) == "Interrupted: 2 finished rounds are in runs/x."
