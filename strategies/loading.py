@@ -61,7 +61,8 @@ def load(name: str) -> type[Strategy]:
             key for key, value in vars(module).items() if _is_strategy(value) and not inspect.isabstract(value)
         )
         what = "is no class of a strategy" if hasattr(module, attribute) else f"is not in {module_name}"
-        raise ConfigError(f"strategy = {name!r}: {attribute} {what}; there are: {', '.join(there) or 'none'}")
+        wanted = attribute or "CLASS"
+        raise ConfigError(f"strategy = {name!r}: {wanted} {what}; there are: {', '.join(there) or 'none'}")
     found = typing.cast(type[Strategy], kind)
     if inspect.isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))

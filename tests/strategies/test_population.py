@@ -1,6 +1,7 @@
 """Devices that live: budgets hold for every row, every loss has its status, nothing depends on cohorts or company."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -230,7 +231,8 @@ def test_a_cost_model_of_ones_own_takes_the_place_of_the_clock(
         "def cost(load, score, resources, state, constants, last):\n"
         "    return Cost(np.full(len(score), 3.0), np.full(len(score), 0.5 * constants.processor_watts))\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.chdir(tmp_path)  # where a user's own modules are found
     settings = config(strategy="static", clock__cost="my_clock:cost", clock__processor_watts=4.0)
     rows = simulate(settings, tmp_path / "run").devices
     assert (rows["virtual_seconds"] == 3.0).all() and (rows["joules"] == 2.0).all()
