@@ -40,17 +40,21 @@ from chord_fl.config import make_config
 from chord_fl.data import dataset
 from chord_fl.data.interactions import Interactions, training_part
 from chord_fl.metrics import means, plan_difference, rank_of, strangers
+from chord_fl.models import caser, layouts
 from chord_fl.models.spec import ModelSpec
 
 DIM = 64
 LADDER = (2, 4, 6, 8)
 TRAIN_USERS, VALIDATION_USERS, CHUNK = 5000, 2000, 256  # as in chord_fl.cloud.training
 STRANGERS = 3
+FILTERS = layouts.CASER_FILTERS, layouts.CASER_VERTICAL
 OUT = Path("results/personalisation/ideas.csv")
 
 
 def build(items: int, options: Options) -> Variant | FullPrecision:
     """A fresh model; the seed decides its frozen weights and, through torch's generator, all others."""
+    for module in (layouts, caser):
+        vars(module).update(CASER_FILTERS=FILTERS[0] * options.wide, CASER_VERTICAL=FILTERS[1] * options.wide)
     shape = (options.blocks, DIM, options.window, options.history)
     spec = ModelSpec(options.backbone, items, *shape, LADDER, options.seed, options.scale)
     torch.manual_seed(options.seed)
@@ -74,6 +78,22 @@ def decay(optimiser: torch.optim.Optimizer, epoch: int, epochs: int) -> None:
     share = 0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * (epoch - 1) / epochs))
     for group in optimiser.param_groups:
         group["lr"] = group.setdefault("first_lr", group["lr"]) * share
+
+
+def cool(model: Variant | FullPrecision, epoch: int, options: Options) -> None:
+    """Set the temperature of an epoch."""
+    if isinstance(model, Variant):
+        model.temperature = options.temp * options.cool ** ((epoch - 1) / max(options.epochs - 1, 1))
+
+
+@torch.no_grad()
+def average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move `averaged` towards `model` by a share of 1 - `decay`: what is a real number; counts are copied."""
+    for mean, now in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(now, 1 - decay)
+        else:
+            mean.copy_(now)
 
 
 def next_item_loss(model: Variant | FullPrecision, states: Tensor, batch: Batch) -> Tensor:
@@ -114,6 +134,7 @@ def one_epoch(
     known: Interactions,
     epoch: int,
     options: Options,
+    averaged: Variant | FullPrecision | None,
 ) -> float:
     """Train for an epoch; the mean loss."""
     torch.manual_seed(options.seed * 1_000_003 + epoch)
@@ -121,6 +142,7 @@ def one_epoch(
     model.train()
     if options.dec:
         decay(optimiser, epoch, options.epochs)
+    cool(model, epoch, options)
     spec, losses = model.spec, []
     with patch.object(examples, "windows_per_cut", lambda span: options.wpc):
         for _, batch in examples.batches(known, spec.lead, spec.span, spec.history, options.batch, generator):
@@ -130,6 +152,8 @@ def one_epoch(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
+            if averaged is not None:
+                average(averaged, model, options.ema)
             losses.append(float(loss.detach()))
     return float(np.mean(losses))
 
@@ -185,13 +209,14 @@ def tried(options: Options) -> dict[str, Any]:
     held = split(everybody.rows(0, min(everybody.users, VALIDATION_USERS)), 1, options.window, options.history)
     model = build(source.items, options)
     optimiser = make_optimiser(model, options)
+    averaged = build(source.items, options) if options.ema else None  # begins as the model does
     best: dict[str, Any] = {}
     started = time.perf_counter()
     for epoch in range(1, options.epochs + 1):
-        loss = one_epoch(model, optimiser, known, epoch, options)
+        loss = one_epoch(model, optimiser, known, epoch, options, averaged)
         if epoch % options.every and epoch != options.epochs:
             continue
-        found = measured(model, held)
+        found = measured(model if averaged is None else averaged, held)
         better = not best or found["ndcg@10"] > best["ndcg@10"]
         best = {"epoch": epoch, **found} if better else best
         figures = " ".join(f"{name} {value:.4f}" for name, value in found.items())

@@ -28,6 +28,7 @@ class Options:
     backbone: str = option("sasrec", "what is quantised", BACKBONES)
     window: int = option(10, "recent items that the backbone sees")
     blocks: int = option(4, "of SASRec")
+    wide: int = option(1, "of Caser, times as many filters")
     history: int = option(50, "recent items that the profile sees")
     scale: float = option(1.0, "of the frozen weights, times Xavier's")
     lr: float = option(0.003, "learning rate")
@@ -38,6 +39,8 @@ class Options:
     hdrop: float = option(0.0, "share of the history that the profile misses in training")
     wpc: int = option(2, "windows per cut: how many a plan serves in training")
     temp: float = option(0.3, "temperature of the straight-through estimator")
+    cool: float = option(1.0, "temperature in the last epoch, times that of the first; geometric in between")
+    ema: float = option(0.0, "decay per step of a moving average of the weights, which is what is measured; 0 for none")
     beta: float = option(0.125, "share of channels in each upper tier")
     level: str = option("layer", "the last level of importance that counts", LEVELS)
     sort: int = option(0, "1: tiers relaxed by soft sorting instead of soft thresholds", (0, 1))
@@ -96,7 +99,8 @@ class Options:
             return f"--{min(ideas)} needs plans: it does nothing with --method full" if ideas else None
         if self.post and self.backbone != "caser":
             return "--post is for --backbone caser"
-        return "--resid 2 is for --backbone caser" if self.resid == 2 and self.backbone != "caser" else None
+        caser_only = self.resid == 2 or self.wide > 1
+        return "--resid 2 and --wide are for --backbone caser" if caser_only and self.backbone != "caser" else None
 
 
 class RicherEncoder(nn.Module):

@@ -183,6 +183,7 @@ _BY_WINDOW = Experiment(
         Case("covisitation", "covisitation", {}, {"window": nan}),
     ),
     ("backbone", "method", "window"),
+    notes=("Where tests pool windows, a user's differences are averaged over windows and seeds: `seeds` counts both.",),
     usual=_TO_THE_END,
 )
 

@@ -19,7 +19,7 @@ from chord_fl.report import budgets, figures, life, paper, served
 from chord_fl.report.labels import proper
 from chord_fl.report.paired import control_tests, paired_tests, user_intervals
 from chord_fl.report.param import param_table
-from chord_fl.report.personalisation import windows
+from chord_fl.report.personalisation import by_window, windows
 from chord_fl.report.tables import FIGURES, beside_paper, summarise, write_table
 from simulations import prepare, reproduce
 from simulations.experiments import DEADLINE, EXPERIMENTS, STATISTICS, Experiment, named
@@ -165,14 +165,16 @@ def _table(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: lis
 
 def _tests(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: list[str]) -> list[Path]:
     """What is tested over users: pairs of cases, and own plans against strangers'."""
-    name, written = experiment.name, []
+    name, written, within = experiment.name, [], ["dataset", "backbone"]
     variants = [key for key in experiment.by if key != "backbone"]
+    if name == "windows":  # nobody asks whether one window is better than another
+        frame, within, variants = by_window(frame), [*within, "windows"], ["method"]
     frame = frame.assign(variant=[_variant(row, variants) for row in frame[variants].to_dict("records")])
-    tests = paired_tests(frame, between="variant") if experiment.compares else frame[:0]
+    tests = paired_tests(frame, within, "variant") if experiment.compares else frame[:0]
     if len(tests):
         title = f"{experiment.title}: pairs, NDCG@10 paired over users"
         written += write_table(tests, folder, f"{name}_paired", title, notes)
-    controls = control_tests(frame, between="variant")
+    controls = control_tests(frame, within, "variant")
     if len(controls):
         title = f"{experiment.title}: own plan against a stranger's, NDCG@10"
         written += write_table(controls, folder, f"{name}_control", title, notes)

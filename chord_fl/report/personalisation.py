@@ -1,4 +1,8 @@
-"""Accuracy by window: own plans, strangers', trained weights, and what other plans bring. One picture, PNG and SVG."""
+"""Accuracy by window: own plans, strangers', trained weights, and what other plans bring.
+
+windows(points, folder, note, ceiling) -> list[Path]    one picture, PNG and SVG
+by_window(runs) -> DataFrame                            the runs as `report.paired` compares them
+"""
 
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,31 @@ _PLANS = {
     "uniform2": ("2 bits everywhere", "v"),
     "searched": ("searched on the own history", "^"),
 }
+
+_POOLED = {"3 to 10": (3, 10), "20 to 50": (20, 50)}  # short windows, and those that the paper's settings are among
+
+
+def by_window(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs` for tests within a window and over several: a column `windows` says which, "3" or "3 to 10".
+
+    `runs` has a row per run with dataset, backbone, method, window, seed; a method whose window is NaN looks at none
+    and is there for each of them. Where windows are pooled, `seed` tells seed and window: tests then average a user's
+    differences over both.
+    """
+    blocks = []
+    for window in sorted(runs["window"].dropna().unique()):
+        there = runs[(runs["window"] == window) | runs["window"].isna()]
+        blocks.append(there.assign(window=window, windows=f"{window:g}"))
+    each = pd.concat(blocks, ignore_index=True)
+    for name, (first, last) in _POOLED.items():
+        inside = each[each["window"].between(first, last)]
+        if inside["window"].nunique() > 1:
+            runs_of = [
+                f"{seed}, window {window:g}" for seed, window in zip(inside["seed"], inside["window"], strict=True)
+            ]
+            blocks.append(inside.assign(seed=runs_of, windows=name))
+    together: pd.DataFrame = pd.concat(blocks, ignore_index=True)
+    return together
 
 
 def windows(points: pd.DataFrame, folder: Path, note: str = "", ceiling: pd.DataFrame | None = None) -> list[Path]:
