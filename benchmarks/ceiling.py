@@ -11,13 +11,15 @@ uniform2   every channel at the lowest width of the ladder; uniform4 at the seco
 searched   a plan for each user, searched to maximise the likelihood of that user's own history: straight-through
            gradient from the hypernetworks' scores, the best hard plan on the way, then random exchanges of codes
            within layers that are kept where the likelihood rises
+stopped    the same gradient, ended after the step that is best for the last known item of a history without it (one
+           number of steps for all users, 0 is the hypernetworks' own plan): a search that must not memorise
 
 No search sees the test item. `history` is the mean log-loss per item on the history that was searched on; `test` is the
 log-loss of the test item; ndcg@10 and hr@10 are of the full ranking with seen items kept.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +57,7 @@ class Histories:
         spec = model.spec
         windows, targets = next_item_windows(history, spec.lead, spec.span)
         targets = targets * (windows[:, spec.lead :] > 0)
-        self.model, self.users = model, len(history)
+        self.model, self.history, self.users = model, history, len(history)
         self.windows = windows.reshape(self.users, -1, windows.shape[1])
         self.targets = targets.reshape(self.users, -1, targets.shape[1])
 
@@ -71,6 +73,39 @@ class Histories:
         return [slice(start, min(start + CHUNK, self.users)) for start in range(0, self.users, CHUNK)]
 
 
+def descent(
+    known: Histories, rows: slice, scores: Tensor, layers: Tensor | None, steps: int, rate: float
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Plans [B, C] of the users in `rows` and their losses [B], before each of `steps` steps of the gradient."""
+    model = known.model
+    free = [part[rows].clone().requires_grad_() for part in (scores, layers) if part is not None]
+    optimiser = torch.optim.Adam(free, lr=rate)
+    for _ in range(steps):
+        codes, gates = plan(free[0], free[1] if layers is not None else None, model.spec.layout, model.beta, 0.3)
+        loss = known.loss(rows, codes, gates)
+        yield codes, loss.detach()
+        optimiser.zero_grad()
+        loss.sum().backward()
+        optimiser.step()
+
+
+def stopped(model: ChordModel, before: Split, known: Histories, steps: int, rate: float) -> Tensor:
+    """A plan for each user, [U, C] uint8, after as many steps as are best for the targets of `before`."""
+    earlier = Histories(model, before.history)
+    scores, layers = model.importance(model.encoder(before.history, model.backbone.items))
+    after = torch.zeros(steps)
+    for rows in earlier.chunks():
+        for step, (codes, _) in enumerate(descent(earlier, rows, scores, layers, steps, rate)):
+            states = model.with_codes(codes, before.windows[rows])[:, -1:]
+            after[step] += float(losses(model, states, before.targets[rows, None]).sum()) / earlier.users
+    best = int(after.argmin())
+    print(
+        f"stopped after {best} steps, {float(after[best]):.4f} on the last known item; after none {float(after[0]):.4f}"
+    )
+    scores, layers = model.importance(model.encoder(known.history, model.backbone.items))
+    return torch.cat([list(descent(known, rows, scores, layers, best + 1, rate))[-1][0] for rows in known.chunks()])
+
+
 def searched(
     known: Histories, scores: Tensor, layers: Tensor | None, steps: int, generations: int, rate: float
 ) -> Tensor:
@@ -79,16 +114,9 @@ def searched(
     found = []
     generator = torch.Generator().manual_seed(0)
     for rows in known.chunks():
-        free = [part[rows].clone().requires_grad_() for part in (scores, layers) if part is not None]
-        optimiser = torch.optim.Adam(free, lr=rate)
         best_loss, best = None, None
-        for _ in range(steps):
-            codes, gates = plan(free[0], free[1] if layers is not None else None, model.spec.layout, model.beta, 0.3)
-            loss = known.loss(rows, codes, gates)
-            best_loss, best = _keep(loss.detach(), codes, best_loss, best)
-            optimiser.zero_grad()
-            loss.sum().backward()
-            optimiser.step()
+        for codes, loss in descent(known, rows, scores, layers, steps, rate):
+            best_loss, best = _keep(loss, codes, best_loss, best)
         with torch.inference_mode():
             for _ in range(generations):
                 child = _exchanged(best, model.spec.layout.widths, generator)
@@ -193,6 +221,8 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=320, help="how many to search plans for")
     parser.add_argument("--steps", type=int, default=40, help="of the gradient")
     parser.add_argument("--generations", type=int, default=100, help="of exchanges")
+    parser.add_argument("--rate", type=float, default=0.02, help="of the gradient whose steps are counted (stopped)")
+    parser.add_argument("--plans", nargs="*", default=[], help="only these; default: all")
     parser.add_argument("--set", action="append", default=[], help="KEY=VALUE of the configuration")
     parser.add_argument("--out", type=Path, help="CSV to append to")
     options = parser.parse_args()
@@ -206,8 +236,9 @@ def main() -> None:
     model: ChordModel = prepare.trained(config, "chord").model
     everybody = data.slice(0, data.users)
     chosen = np.sort(np.random.default_rng([config.seed, 7]).permutation(data.users)[: options.users])
-    whole = split(everybody, 0, config.model.window, config.model.history)
-    held = Split(*(part[torch.from_numpy(chosen)] for part in whole))
+    shape = config.model.window, config.model.history
+    held = Split(*(part[torch.from_numpy(chosen)] for part in split(everybody, 0, *shape)))
+    before = Split(*(part[torch.from_numpy(chosen)] for part in split(everybody, 1, *shape)))
     known = Histories(model, held.history)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -221,10 +252,12 @@ def main() -> None:
         "uniform2": lambda: torch.zeros_like(own),
         "uniform4": lambda: torch.ones_like(own),
         "searched": lambda: searched(known, scores, layers, options.steps, options.generations, 0.1),
+        "stopped": lambda: stopped(model, before, known, options.steps, options.rate),
     }
     for turn in range(3):
         other = torch.from_numpy(strangers(len(own), turn))
         plans[f"stranger{turn}"] = lambda other=other: own[other]  # type: ignore[misc]
+    plans = {name: make for name, make in plans.items() if not options.plans or name in options.plans}
     lengths = torch.from_numpy(everybody.lengths[chosen])
     rows = []
     for name, make in plans.items():
