@@ -166,15 +166,18 @@ def _table(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: lis
 def _tests(folder: Path, experiment: Experiment, frame: pd.DataFrame, notes: list[str]) -> list[Path]:
     """What is tested over users: pairs of cases, and own plans against strangers'."""
     name, written, within = experiment.name, [], ["dataset", "backbone"]
-    variants = [key for key in experiment.by if key != "backbone"]
     if name == "windows":  # nobody asks whether one window is better than another
-        frame, within, variants = by_window(frame), [*within, "windows"], ["method"]
-    frame = frame.assign(variant=[_variant(row, variants) for row in frame[variants].to_dict("records")])
-    tests = paired_tests(frame, within, "variant") if experiment.compares else frame[:0]
+        runs = by_window(frame)
+        tests = paired_tests(runs, [*within, "windows"])
+        controls = control_tests(runs[runs["method"] == "chord"], within, "windows")
+    else:
+        variants = [key for key in experiment.by if key != "backbone"]
+        runs = frame.assign(variant=[_variant(row, variants) for row in frame[variants].to_dict("records")])
+        tests = paired_tests(runs, within, "variant") if experiment.compares else runs[:0]
+        controls = control_tests(runs, within, "variant")
     if len(tests):
         title = f"{experiment.title}: pairs, NDCG@10 paired over users"
         written += write_table(tests, folder, f"{name}_paired", title, notes)
-    controls = control_tests(frame, within, "variant")
     if len(controls):
         title = f"{experiment.title}: own plan against a stranger's, NDCG@10"
         written += write_table(controls, folder, f"{name}_control", title, notes)
