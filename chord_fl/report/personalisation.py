@@ -18,7 +18,7 @@ _OWN, _STRANGER, _BASE, _GREY = "#D55E00", "#E69F00", "#0072B2", "#555555"
 _PLANS = {
     "common": ("one plan for all, searched", "s"),
     "uniform2": ("2 bits everywhere", "v"),
-    "searched": ("searched on the own history", "^"),
+    "stopped": ("a search per user: the ceiling", "^"),
 }
 
 _POOLED = {"3 to 10": (3, 10), "20 to 50": (20, 50)}  # short windows, and those that the paper's settings are among
@@ -51,13 +51,15 @@ def windows(points: pd.DataFrame, folder: Path, note: str = "", ceiling: pd.Data
     """NDCG@10 by window. `points`: dataset, backbone, method, window, seed, ndcg@10, ndcg@10_stranger, a row per run.
 
     Methods are chord, static (trained weights) and covisitation, whose window is NaN: a level. Lines are means over
-    seeds, bars one s.d. `ceiling`: backbone, window, plan, ndcg@10, as `benchmarks/ceiling.py` writes it.
+    seeds, bars one s.d. `ceiling`: backbone, window, seed, plan, ndcg@10, as `benchmarks/ceiling.py` writes it.
     """
     return save(draw_windows(points, note, ceiling), folder, "windows")
 
 
 def draw_windows(points: pd.DataFrame, note: str = "", ceiling: pd.DataFrame | None = None) -> Figure:
     """The picture of `windows`."""
+    if ceiling is not None:
+        note += f"; grey marks: seed {', '.join(f'{seed}' for seed in sorted(ceiling['seed'].unique()))}"
     with matplotlib.rc_context(STYLE):
         figure, panels = make_panels(points, "Own plan, stranger's plan, trained weights by window", note, (6.6, 3.6))
         for axes, part in panels:

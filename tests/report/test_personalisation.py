@@ -35,12 +35,14 @@ def test_lines_are_means_over_seeds_at_each_window_and_levels_go_across() -> Non
 
 
 def test_a_ceiling_is_drawn_where_it_was_measured(tmp_path: Path) -> None:
-    rows = [{"backbone": "sasrec", "window": w, "plan": "searched", "ndcg@10": 0.061} for w in (3, 7)]
-    sasrec, caser = draw_windows(points(), ceiling=pd.DataFrame(rows)).axes
+    rows = [{"backbone": "sasrec", "window": w, "seed": 4, "plan": "stopped", "ndcg@10": 0.061} for w in (3, 7)]
+    figure = draw_windows(points(), "seeds 0 to 1", pd.DataFrame(rows))
+    assert "grey marks: seed 4" in figure.get_suptitle()
+    sasrec, caser = figure.axes
     marks = {line.get_label(): line for line in sasrec.get_lines()}
-    mark = marks["searched on the own history"]
+    mark = marks["a search per user: the ceiling"]
     assert mark.get_xdata() == [0] and mark.get_ydata() == [0.061]  # at 3; there are no runs at 7
-    assert "searched on the own history" not in {line.get_label() for line in caser.get_lines()}
+    assert "a search per user: the ceiling" not in {line.get_label() for line in caser.get_lines()}
     assert {path.suffix for path in windows(points(), tmp_path)} == {".png", ".svg"}
 
 
