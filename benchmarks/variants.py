@@ -91,6 +91,7 @@ class Options:
                 "gain",
                 "margin",
                 "noise",
+                "cool",
                 "aux",
                 "enc",
                 "resid",

@@ -31,7 +31,7 @@ def by_window(runs: pd.DataFrame) -> pd.DataFrame:
     and is there for each of them. Where windows are pooled, `seed` tells seed and window: tests then average a user's
     differences over both.
     """
-    blocks = []
+    blocks = [runs[:0].assign(windows="")]  # where nothing but such a method has run
     for window in sorted(runs["window"].dropna().unique()):
         there = runs[(runs["window"] == window) | runs["window"].isna()]
         blocks.append(there.assign(window=window, windows=f"{window:g}"))

@@ -61,6 +61,7 @@ def test_runs_are_compared_within_a_window_and_over_several(tmp_path: Path) -> N
         devices.to_parquet(row["folder"] / "devices.parquet")
     runs = by_window(pd.DataFrame(rows))
     assert list(runs["windows"].unique()) == ["3", "10", "50", "3 to 10"]  # 20 to 50 would be 50 alone
+    assert by_window(pd.DataFrame(rows[-1:])).empty  # co-visitation alone has no window to be compared in
     pairs = paired_tests(runs, ("dataset", "backbone", "windows")).set_index(["windows", "a", "b"])
     assert len(pairs) == 4 * 3
     gain = 1 - 0.6309
