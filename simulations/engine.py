@@ -88,9 +88,20 @@ def run(
             run_simulation(server_app, client_app, nodes(config, devices), backend_config=backend)
         except SystemExit as error:  # which Ray makes of SIGTERM
             raise KeyboardInterrupt from error
+        except Exception as error:
+            if _follows_an_interrupt(error):  # what broke while Flower and Ray were taken down is no failure of its own
+                raise KeyboardInterrupt from error
+            raise
         finally:
             interrupted.set()
             idle.wait(timeout=60)  # the strategy may be writing a round
+
+
+def _follows_an_interrupt(error: BaseException | None) -> bool:
+    """Whether `error` came up while a Ctrl-C was handled."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _stop_when(interrupted: threading.Event, grid: Any) -> None:

@@ -80,3 +80,22 @@ def test_what_the_strategy_raises_is_raised_and_the_files_are_whole(config: Make
     rows = pd.read_parquet(tmp_path / "devices.parquet")
     assert len(rows) == DEVICES and rows["error"].str.contains("SHA-256").all()
     assert json.loads((tmp_path / "summary.json").read_text())["failures"] == DEVICES
+
+
+def test_what_breaks_while_a_ctrl_c_is_handled_is_the_ctrl_c(
+    config: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("the simulation crashed")
+
+    settings = config(strategy="chord", simulation__workers=1)
+    strategy, _ = settle(settings, tmp_path, 1)
+    monkeypatch.setattr("flwr.simulation.run_simulation", broken)
+    with pytest.raises(KeyboardInterrupt):
+        engine.run(strategy, settings, DEVICES)
+    monkeypatch.setattr("flwr.simulation.run_simulation", lambda *_, **__: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        engine.run(strategy, settings, DEVICES)
