@@ -18,7 +18,7 @@ _OWN, _STRANGER, _BASE, _GREY = "#D55E00", "#E69F00", "#0072B2", "#555555"
 _PLANS = {
     "common": ("one plan for all, searched", "s"),
     "uniform2": ("2 bits everywhere", "v"),
-    "stopped": ("a search per user: the ceiling", "^"),
+    "stopped": ("searched per user, stopped in time", "^"),
 }
 
 _POOLED = {"3 to 10": (3, 10), "20 to 50": (20, 50)}  # short windows, and those that the paper's settings are among

@@ -40,9 +40,9 @@ def test_a_ceiling_is_drawn_where_it_was_measured(tmp_path: Path) -> None:
     assert "grey marks: seed 4" in figure.get_suptitle()
     sasrec, caser = figure.axes
     marks = {line.get_label(): line for line in sasrec.get_lines()}
-    mark = marks["a search per user: the ceiling"]
+    mark = marks["searched per user, stopped in time"]
     assert mark.get_xdata() == [0] and mark.get_ydata() == [0.061]  # at 3; there are no runs at 7
-    assert "a search per user: the ceiling" not in {line.get_label() for line in caser.get_lines()}
+    assert "searched per user, stopped in time" not in {line.get_label() for line in caser.get_lines()}
     assert {path.suffix for path in windows(points(), tmp_path)} == {".png", ".svg"}
 
 
